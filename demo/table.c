@@ -1,0 +1,219 @@
+#include "table.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "clock.h"
+#include "figures.h"
+
+enum { COLUMNS = 9, LABEL_WIDTH = 5 };
+
+/* One figure and its promise; a promise that is "" is none. */
+struct cell {
+    char measured[CLOCK_WORDS], promised[CLOCK_WORDS + 4];
+    bool broken;
+};
+
+static const struct {
+    int         width;
+    const char *above, *below;
+} columns[COLUMNS] = {
+    {7, "", "calls"}, {11, "slowest", "call"},  {6, "slow", "calls"},       {11, "", "fast-fail"}, {12, "", "heal"},
+    {6, "", "wrong"}, {8, "others'", "failed"}, {10, "others'", "slowest"}, {6, "", "hits"},
+};
+
+/* ---- A cell of each kind of promise ----------------------------------------------------- */
+
+static struct cell plain(size_t n)
+{
+    struct cell c = {.broken = false};
+    snprintf(c.measured, sizeof c.measured, "%zu", n);
+    return c;
+}
+
+static struct cell at_most(size_t n, size_t most)
+{
+    struct cell c = plain(n);
+    snprintf(c.promised, sizeof c.promised, most ? "<=%zu" : "%zu", most);
+    c.broken = n > most;
+    return c;
+}
+
+/* The machine's own delay, in whole milliseconds, rounded up. */
+static int late_ms(int64_t machine_ns)
+{
+    return (int)((machine_ns + MS(1) - 1) / MS(1));
+}
+
+/* Within so many milliseconds, and those by which the machine itself was late: "<=105+2ms". */
+static struct cell within(int64_t ns, int most_ms, int64_t machine_ns)
+{
+    struct cell c = {.broken = ns < 0 || ns > MS(most_ms + late_ms(machine_ns))};
+    clock_words(c.measured, ns);
+    snprintf(c.promised, sizeof c.promised, "<=%d+%dms", most_ms, late_ms(machine_ns));
+
+    char *space = strchr(c.measured, ' '); /* columns are narrow */
+    if (space)
+        memmove(space, space + 1, strlen(space));
+    return c;
+}
+
+/* Within five points of a hundred of what it was before. */
+static struct cell about_as(double share, double before)
+{
+    struct cell c = {.broken = share < before - 0.05};
+    snprintf(c.measured, sizeof c.measured, "%.1f%%", share * 100);
+    snprintf(c.promised, sizeof c.promised, ">=%.0f%%", (before - 0.05) * 100);
+    return c;
+}
+
+/* ---- The promises --------------------------------------------------------------------------- */
+
+static int fast_fail_ms(const struct run *run, const struct fault *fault)
+{
+    return fault->hung ? 2 * run->timeout_ms + 10 : 10;
+}
+
+static int heal_ms(const struct fault *fault, const struct figures *f)
+{
+    return fault->hung || f->outage_ns < MS(1000) ? 100 : 1100;
+}
+
+static void promises(struct cell row[COLUMNS], const struct run *run, const struct fault *fault, const struct figures *f)
+{
+    memset(row, 0, COLUMNS * sizeof *row);
+    row[0] = plain(f->calls);
+    row[1] = within(f->slowest_ns, run->timeout_ms + 5, f->machine_ns);
+    row[5] = at_most(f->wrong, 0);
+    if (!fault->servers) {
+        row[6] = at_most(f->others_failed, 0); /* nobody was at fault */
+        return;
+    }
+
+    row[2] = fault->hung ? at_most(f->slow, 2) : plain(f->slow);
+    row[3] = within(f->fast_fail_ns, fast_fail_ms(run, fault), f->machine_ns);
+    row[4] = within(f->heal_ns, heal_ms(fault, f), f->machine_ns);
+    if (f->others) {
+        row[6] = at_most(f->others_failed, 0);
+        row[7] = within(f->others_slowest_ns, run->timeout_ms / 2, f->machine_ns);
+        row[8] = about_as(f->others_hits, f->others_hits_before);
+    }
+}
+
+/* ---- Print ------------------------------------------------------------------------------------ */
+
+static const char *ink(bool colours, const char *code)
+{
+    return colours ? code : "";
+}
+
+static void print_head(void)
+{
+    printf("%*s", LABEL_WIDTH, "");
+    for (int i = 0; i < COLUMNS; i++)
+        printf("%*s", columns[i].width, columns[i].above);
+    printf("\n%*s", LABEL_WIDTH, "");
+    for (int i = 0; i < COLUMNS; i++)
+        printf("%*s", columns[i].width, columns[i].below);
+    printf("\n");
+}
+
+static unsigned print_row(const struct cell row[COLUMNS], bool colours)
+{
+    unsigned broken = 0;
+
+    printf("%-*s", LABEL_WIDTH, "found");
+    for (int i = 0; i < COLUMNS; i++)
+        printf("%*s", columns[i].width, row[i].measured);
+    printf("\n%-*s", LABEL_WIDTH, "limit");
+    for (int i = 0; i < COLUMNS; i++)
+        printf("%*s", columns[i].width, row[i].promised);
+    printf("\n%*s", LABEL_WIDTH, "");
+    for (int i = 0; i < COLUMNS; i++) {
+        const char *verdict = !row[i].promised[0] ? "" : row[i].broken ? "BROKEN" : "kept";
+        printf("%s%*s%s", ink(colours, row[i].broken ? "\033[1;31m" : "\033[32m"), columns[i].width, verdict, ink(colours, "\033[0m"));
+        broken += row[i].promised[0] && row[i].broken;
+    }
+    printf("\n");
+    return broken;
+}
+
+static void print_servers(unsigned servers)
+{
+    for (int s = 0; s < SERVERS; s++)
+        if (servers & 1u << s)
+            printf(" %c", run_letter(s));
+}
+
+/* For whoever has to find out why. */
+static void print_culprit(const struct run *run, const struct call *c)
+{
+    char took[CLOCK_WORDS];
+    printf("      the slowest: a %s by thread %u of", c->what, c->thread);
+    print_servers(c->asked);
+    printf(",\n      %s, begun at %.3f s: %s", clock_words(took, c->end_ns - c->start_ns), (double)(c->start_ns - run->started_ns) / 1e9, mend_status_name(c->status));
+    if (c->failed)
+        printf(", not from");
+    print_servers(c->failed);
+    printf("\n");
+}
+
+static unsigned print_fault(struct run *run, const struct fault *fault, bool colours)
+{
+    struct figures f = figures_of(run, fault);
+    struct cell    row[COLUMNS];
+    char           away[CLOCK_WORDS], late[CLOCK_WORDS];
+
+    promises(row, run, fault, &f);
+    printf("\n%s%s%s", ink(colours, "\033[1m"), fault->name, ink(colours, "\033[0m"));
+    if (fault->servers)
+        printf(" (away %s;", clock_words(away, f.outage_ns));
+    printf("%smachine late %s)\n", fault->servers ? " " : " (", clock_words(late, f.machine_ns));
+
+    unsigned broken = print_row(row, colours);
+    if (row[1].broken)
+        print_culprit(run, &f.slowest);
+    return broken;
+}
+
+static unsigned print_promise(const char *what, bool broken, bool colours)
+{
+    printf("%-62s %s%s%s\n", what, ink(colours, broken ? "\033[1;31m" : "\033[32m"), broken ? "BROKEN" : "kept", ink(colours, "\033[0m"));
+    return broken;
+}
+
+/* What is asked once, of the whole run. */
+static unsigned print_end(const struct run *run, bool colours)
+{
+    char     what[100], took[CLOCK_WORDS];
+    int      most_ms = 100 + late_ms(metronome_worst_ns(&run->metronome, run->ended_ns, clock_now()));
+    unsigned broken = 0;
+
+    snprintf(what, sizeof what, "calls that never returned: %u of %u threads", run->threads_hanging, run->threads);
+    broken += print_promise(what, run->threads_hanging > 0, colours);
+    if (run->threads_hanging > 0)
+        return broken;
+    snprintf(what, sizeof what, "mend_close with a server hung: %s, promised <=%d ms", clock_words(took, run->close_ns), most_ms);
+    return broken + print_promise(what, run->close_ns > MS(most_ms), colours);
+}
+
+unsigned table_print(struct run *run, bool colours)
+{
+    unsigned broken = 0;
+
+    printf("\n");
+    print_head();
+    for (size_t i = 0; i < run->faults_count; i++)
+        broken += print_fault(run, &run->faults[i], colours);
+    printf("\n");
+    broken += print_end(run, colours);
+
+    printf("\n%u threads, timeout %d ms. Slow calls: over half of it, of one thread.\n"
+           "Fast-fail: from the fault until every call to that server returned at once.\n"
+           "Heal: from when the server serves again until the application has it back.\n"
+           "<=105+2ms: 105 ms are promised, and the machine itself was late by up to 2 ms:\n"
+           "by so much a thread of ours that does nothing but sleep was woken too late.\n"
+           "The others: the servers that nothing was done to.\n",
+           run->threads, run->timeout_ms);
+    return broken;
+}

@@ -1,0 +1,208 @@
+#include "world.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "clock.h"
+
+enum { NO_PROGRAM = 127 };
+
+static struct sockaddr_in loopback(uint16_t port)
+{
+    return (struct sockaddr_in){
+        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+}
+
+/* A port that is free, held by the socket. From below the range of which the kernel
+ * gives out client ports: one of those could be taken while its server is dead, even by
+ * a client that dials it and so meets itself. */
+static int hold_a_port(uint16_t *port)
+{
+    for (int i = 0; i < 200; i++) {
+        uint16_t chance;
+        if (getrandom(&chance, sizeof chance, 0) != sizeof chance)
+            return -1;
+        *port = (uint16_t)(15000 + chance % 15000);
+
+        struct sockaddr_in a = loopback(*port);
+        int                fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        if (fd >= 0 && bind(fd, (struct sockaddr *)&a, sizeof a) == 0)
+            return fd;
+        if (fd >= 0)
+            close(fd);
+    }
+    return -1;
+}
+
+static bool find_ports(struct world *w)
+{
+    int  held[SERVERS];
+    bool found = true;
+
+    for (int s = 0; s < SERVERS; s++) {
+        held[s] = hold_a_port(&w->at[s].port);
+        found = found && held[s] >= 0;
+        snprintf(w->at[s].address, sizeof w->at[s].address, "127.0.0.1:%u", w->at[s].port);
+    }
+    for (int s = 0; s < SERVERS; s++)
+        if (held[s] >= 0)
+            close(held[s]);
+    if (!found)
+        snprintf(w->why, sizeof w->why, "no free port on 127.0.0.1 was found");
+    return found;
+}
+
+/* What the child does; only what is safe after a fork among threads. As root it says
+ * "-u root" and means it: a change of user would undo PR_SET_PDEATHSIG. */
+static _Noreturn void become_memcached(char *const argv[], pid_t parent)
+{
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    setpgid(0, 0); /* a terminal's Ctrl-C is for the demonstration, which then ends us */
+
+    int nothing = open("/dev/null", O_RDWR);
+    for (int fd = 0; fd <= 2 && nothing >= 0; fd++)
+        dup2(nothing, fd);
+
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() == parent) { /* else it died before it could be told of */
+        execvp(argv[0], argv);
+        if (strcmp(argv[0], "memcached") == 0)
+            execv("/usr/bin/memcached", argv); /* for a $PATH that lacks it */
+    }
+    _exit(NO_PROGRAM);
+}
+
+static bool spawn(struct world *w, int s)
+{
+    char *named = getenv("MEMCACHED");
+    char  port[8];
+    char *argv[] = {named && *named ? named : "memcached", "-l", "127.0.0.1", "-p", port, "-U", "0", "-t", "1",
+                    "-m", "32", geteuid() == 0 ? "-u" : NULL, "root", NULL};
+    snprintf(port, sizeof port, "%u", w->at[s].port);
+
+    pid_t parent = getpid();
+    pid_t pid = fork();
+    if (pid == 0)
+        become_memcached(argv, parent);
+    if (pid < 0) {
+        snprintf(w->why, sizeof w->why, "no process for a memcached: %s", strerror(errno));
+        return false;
+    }
+    w->at[s].pid = pid;
+    return true;
+}
+
+/* Does our memcached, and no other, answer there? */
+static bool answers(const struct world_server *server)
+{
+    struct sockaddr_in a = loopback(server->port);
+    struct timeval     patience = {.tv_usec = 200000};
+    char               said[64] = "", due[64];
+    size_t             n = 0;
+    int                fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return false;
+
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+    snprintf(due, sizeof due, "STAT pid %d\r\n", (int)server->pid);
+    if (connect(fd, (struct sockaddr *)&a, sizeof a) == 0 && send(fd, "stats\r\n", 7, MSG_NOSIGNAL) == 7)
+        for (ssize_t got; n < strlen(due) && (got = recv(fd, said + n, strlen(due) - n, 0)) > 0;)
+            n += (size_t)got;
+    close(fd);
+    return n == strlen(due) && memcmp(said, due, n) == 0;
+}
+
+/* True if it ended by itself: its port is taken, or there is no such program. */
+static bool ended(struct world *w, int s)
+{
+    int status;
+    if (waitpid(w->at[s].pid, &status, WNOHANG) != w->at[s].pid)
+        return false;
+    w->at[s].pid = 0;
+    if (WIFEXITED(status) && WEXITSTATUS(status) == NO_PROGRAM)
+        snprintf(w->why, sizeof w->why, "there is no memcached: neither $MEMCACHED nor one in $PATH");
+    else
+        snprintf(w->why, sizeof w->why, "memcached did not stay on %s", w->at[s].address);
+    return true;
+}
+
+bool world_start(struct world *w, int s)
+{
+    int64_t due = clock_now() + MS(5000);
+
+    if (!spawn(w, s))
+        return false;
+    while (!answers(&w->at[s])) {
+        if (ended(w, s))
+            return false;
+        if (clock_now() > due) {
+            snprintf(w->why, sizeof w->why, "memcached does not answer on %s", w->at[s].address);
+            return false;
+        }
+        clock_sleep_until(clock_now() + MS(1) / 2);
+    }
+    return true;
+}
+
+bool world_open(struct world *w)
+{
+    memset(w, 0, sizeof *w);
+    for (int attempt = 0; attempt < 3; attempt++) { /* somebody may take a port between our finding it and its use */
+        if (!find_ports(w))
+            return false;
+        int s = 0;
+        while (s < SERVERS && world_start(w, s))
+            s++;
+        if (s == SERVERS)
+            return true;
+        world_close(w);
+    }
+    return false;
+}
+
+static void send_signal(struct world *w, unsigned servers, int signal)
+{
+    for (int s = 0; s < SERVERS; s++)
+        if (servers & 1u << s && w->at[s].pid)
+            kill(w->at[s].pid, signal);
+}
+
+void world_kill(struct world *w, unsigned servers)
+{
+    send_signal(w, servers, SIGKILL);
+    for (int s = 0; s < SERVERS; s++) {
+        if (!(servers & 1u << s) || !w->at[s].pid)
+            continue;
+        while (waitpid(w->at[s].pid, NULL, 0) < 0 && errno == EINTR)
+            ;
+        w->at[s].pid = 0;
+    }
+}
+
+void world_stop(struct world *w, unsigned servers)
+{
+    send_signal(w, servers, SIGSTOP);
+}
+
+void world_continue(struct world *w, int s)
+{
+    send_signal(w, 1u << s, SIGCONT);
+}
+
+void world_close(struct world *w)
+{
+    world_kill(w, (1u << SERVERS) - 1);
+}

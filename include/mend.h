@@ -1,0 +1,377 @@
+/* mend.h - a memcached client that heals itself.
+ *
+ *     mend_client *cache;
+ *     mend_reply   r = MEND_REPLY;
+ *
+ *     if (mend_open(&MEND_CONFIG(.servers = "10.0.0.1,10.0.0.2:11311"), &cache, &r) < 0)
+ *         return fail(r.error);              // a mistake in the configuration
+ *
+ *     switch (mend_get(cache, mend_str("greeting"), &r)) {
+ *     case MEND_OK:   use(r.data, r.len);                break;
+ *     case MEND_MISS: compute_and_store();               break;
+ *     default:        compute();                         break;   // no cache today: r.error
+ *     }
+ *     mend_reply_free(&r);
+ *     mend_close(cache);
+ *
+ * One client serves all threads of a process. Every call ends by its deadline.
+ * While a server is down, calls for its keys return MEND_E_DOWN at once, without
+ * a lock or a system call, so that the caller falls back as on a miss; a thread
+ * of the client's own (the healer) brings the server back when it serves again.
+ *
+ * Threads    Every function may be called from any thread at any time, except that
+ *            mend_close must be the last call on its client. A reply belongs to one
+ *            caller at a time. No call is a cancellation point. None may be made
+ *            from a signal handler.
+ * Fork       A child may go on using the client: its first call builds connections
+ *            and a healer of its own, and the parent's are left alone.
+ * Signals    No SIGPIPE is ever raised; the healer blocks all signals.
+ * Times      are in milliseconds (_ms) or seconds (_s), and monotonic.
+ * Ownership  Arguments are borrowed until the call returns. What a reply points to
+ *            belongs to the reply. The client belongs to whoever opened it.
+ */
+#ifndef MEND_H
+#define MEND_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#if defined __GNUC__
+#define MEND_API __attribute__((visibility("default")))
+#else
+#define MEND_API
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define MEND_VERSION "0.1.0"
+
+/* ---- Status ------------------------------------------------------------------
+ * 0    done
+ * > 0  the server understood, and says no: the cache works
+ * < 0  it could not be asked, or did not answer: use your fallback
+ * The numbers never change. */
+typedef int mend_status;
+enum {
+    MEND_OK = 0,
+
+    MEND_MISS = 1,       /* there is no such key */
+    MEND_EXISTS = 2,     /* cas: somebody stored since the cas was read */
+    MEND_NOT_STORED = 3, /* add: the key is there; replace, append, prepend: it is not */
+    MEND_TOO_LARGE = 4,  /* larger than the server stores; memcached then deletes the old value, too */
+    MEND_NOT_NUMBER = 5, /* increment, decrement: the value is not a decimal 64-bit number */
+
+    MEND_E_ARGUMENT = -1, /* the caller's mistake; nothing was sent */
+    MEND_E_MEMORY = -2,   /* no memory (or thread, or descriptor), or a value over value_max_bytes */
+    MEND_E_TIMEOUT = -3,  /* the server did not answer by the deadline */
+    MEND_E_DOWN = -4,     /* the server is known to be down; returned at once */
+    MEND_E_BUSY = -5,     /* all connections_max were in use until the deadline */
+    MEND_E_IO = -6,       /* the connection was refused, reset or closed */
+    MEND_E_SERVER = -7,   /* the server answered with an error of its own (SERVER_ERROR, say) */
+    MEND_E_PROTOCOL = -8, /* the server's answer makes no sense, or is not to this question */
+    MEND_E_AUTH = -9      /* the server wants a user and a password, or others */
+};
+
+/* "MEND_MISS", and "there is no such key". Never NULL, for any number. */
+MEND_API const char *mend_status_name(mend_status status);
+MEND_API const char *mend_status_text(mend_status status);
+
+/* The version of the library that is running, for instance "0.1.0". */
+MEND_API const char *mend_version(void);
+
+/* ---- Bytes: a span of the caller's, any bytes, never copied beyond the call ---- */
+typedef struct mend_bytes {
+    const void *data;
+    size_t      len;
+} mend_bytes;
+
+static inline mend_bytes mend_mem(const void *data, size_t len)
+{
+    mend_bytes b;
+    b.data = data;
+    b.len = len;
+    return b;
+}
+
+static inline mend_bytes mend_str(const char *s) /* NULL is the empty span */
+{
+    return mend_mem(s, s ? strlen(s) : 0);
+}
+
+/* Keys are of 1 to 250 bytes. One with spaces, control characters or bytes above
+ * 126 travels in base64 to a server that speaks the meta protocol, and may then
+ * have 186 bytes; to another server it is MEND_E_ARGUMENT. */
+
+/* ---- Configuration -------------------------------------------------------------- */
+
+/* In an option, 0 means its default. Where a true zero is meant, say MEND_ZERO. */
+#define MEND_ZERO (-2147483647 - 1)
+
+/* Which server a key lives on. All processes, and all clients of other makes, that
+ * share servers must agree on it, and on the list of servers. */
+typedef enum mend_distribution {
+    MEND_DISTRIBUTION_KETAMA_WEIGHTED = 0, /* libmemcached's weighted ketama: PHP's OPT_LIBKETAMA_COMPATIBLE, twemproxy's ketama with md5 */
+    MEND_DISTRIBUTION_KETAMA = 1,          /* libmemcached's BEHAVIOR_KETAMA as it comes, keys by one-at-a-time; pylibmc's "ketama" */
+    MEND_DISTRIBUTION_CONSISTENT_MD5 = 2,  /* libmemcached's DISTRIBUTION_CONSISTENT with HASH_MD5; libmc */
+    MEND_DISTRIBUTION_MODULA = 3,          /* libmemcached as it comes: one-at-a-time, modulo the number of servers */
+    MEND_DISTRIBUTION_CRC32 = 4            /* gomemcache: crc32 (IEEE) modulo the number of servers, in the order given */
+} mend_distribution;
+
+/* Memory of your own. All three functions or none; reallocate(NULL, n) allocates.
+ * Replies that were used with the client keep using it until mend_reply_free, which
+ * may be after mend_close. Name lookups and the healer's thread use the C library's. */
+typedef struct mend_allocator {
+    void *(*allocate)(size_t bytes, void *context);
+    void *(*reallocate)(void *p, size_t bytes, void *context);
+    void (*release)(void *p, void *context);
+    void *context;
+} mend_allocator;
+
+/* One server as mend_servers and events tell of it. The library fills it in, and it
+ * may grow at its end; the texts live until the function that got it returns. */
+typedef enum mend_state {
+    MEND_STATE_NEW = 0,      /* opened, and not yet asked: calls wait for the first trial, to their deadline at most */
+    MEND_STATE_UP = 1,       /* serves */
+    MEND_STATE_DOUBTFUL = 2, /* a call failed: calls go on, and a trial is under way */
+    MEND_STATE_DOWN = 3,     /* calls return at once; the next trial is in next_trial_ms */
+    MEND_STATE_TRIAL = 4     /* down, and being tried now */
+} mend_state;
+
+typedef struct mend_server {
+    const char *name;           /* "10.0.0.1:11211", "[::1]:11211", "unix:/run/memcached.sock" */
+    mend_state  state;
+    int64_t     since_ms;       /* for how long it has been in this state; DOWN and TRIAL are one outage */
+    const char *why;            /* the last failure in words, "" if there was none */
+    int64_t     next_trial_ms;  /* until the next trial; 0 if one is under way; -1 if none is due */
+    unsigned    falls;          /* how often it went down since the client was opened */
+    unsigned    failures;       /* failed calls in a row */
+    unsigned    connections;    /* open now, the healer's own included */
+    unsigned    weight;
+    const char *protocol;       /* "meta", "classic", or "" while it is not known */
+} mend_server;
+
+typedef enum mend_event_type {
+    MEND_EVENT_DOWN = 1, /* the server is down; why is in server->why */
+    MEND_EVENT_BACK = 2  /* the server was down, and serves again; outage_ms says how long it was away */
+} mend_event_type;
+
+typedef struct mend_event {
+    mend_event_type    type;
+    const mend_server *server;
+    int64_t            outage_ms; /* MEND_EVENT_BACK: from down to back */
+} mend_event;
+
+/* How a client is to be. Filled in with MEND_CONFIG(.field = ...) in C, or from
+ * MEND_CONFIG_INIT in C and C++. Copied by mend_open. */
+typedef struct mend_config {
+    size_t size; /* sizeof(mend_config), which MEND_CONFIG fills in */
+
+    /* "host", "host:port", "[v6]:port", "unix:/path", separated by commas; spaces are
+     * ignored; the port is 11211 where none is given. "*3" behind a server gives it
+     * three times the share of keys; "=name" behind it is what the ring hashes in
+     * place of host and port, so that a server may move and keep its keys. A server
+     * named twice has twice the share. */
+    const char *servers;
+
+    int timeout_ms;           /* a call's whole time, waiting and connecting included: 100 */
+    int connections_idle_max; /* kept open per server between calls: 2. At least the number of calls that run at once is wise: what is opened beyond it is closed after its call */
+    int connections_max;      /* open at once per server: 64. Calls beyond it wait for a turn. The healer has up to 2 more */
+    int failures_allowed;     /* failed calls in a row that a server may have without being taken for down: 10. A trial that fails, or more than half of at least 20 calls failing within a second, takes it down before */
+    int heal_max_ms;          /* the longest wait between two trials of a server that is down: 1000 */
+
+    mend_distribution distribution;
+
+    int64_t value_max_bytes; /* a larger value in an answer is read past, without asking for memory: 64 MiB */
+
+    /* Told when a server goes down or comes back. Runs on the healer's thread, one at a
+     * time, with nothing held; healing waits for it. It may call
+     * mend_connection_available and mend_servers; the rest answers MEND_E_ARGUMENT.
+     * mend_close waits 100 ms at most for one that is running. */
+    void (*on_event)(const mend_event *event, void *context);
+    void *on_event_context;
+
+    mend_allocator allocator;
+
+    int tcp_keepalive_s;     /* idle seconds before the kernel asks whether the peer is there: 60; MEND_ZERO: never */
+    int tcp_user_timeout_ms; /* unacknowledged milliseconds after which the kernel drops a connection: 10 times timeout_ms, at least 1000; MEND_ZERO: the system's default */
+
+    const char *trial_key; /* what trials and mend_ping get, and nobody stores: "mend:trial" */
+
+    uintptr_t reserved[16]; /* zero */
+} mend_config;
+
+#ifdef __cplusplus
+static inline mend_config mend_config_init_(void)
+{
+    mend_config config = mend_config();
+    config.size = sizeof config;
+    return config;
+}
+#define MEND_CONFIG_INIT mend_config_init_()
+#else
+#define MEND_CONFIG(...) ((mend_config){.size = sizeof(mend_config), __VA_ARGS__})
+#define MEND_CONFIG_INIT {.size = sizeof(mend_config)}
+#endif
+
+/* What one call may have of its own. All zeros: nothing. */
+typedef struct mend_call {
+    int        timeout_ms;  /* in place of the configuration's */
+    mend_bytes routing_key; /* the server is chosen by this in place of the key; empty: by the key */
+    uintptr_t  reserved[4]; /* zero */
+} mend_call;
+
+/* How to store. NULL or all zeros: for ever, flags 0.
+ * ttl_s is relative: 0 is for ever, and 1 may be gone at once, since memcached counts
+ * whole seconds. Over 30 days it is sent as an absolute time, by the system's clock. */
+typedef struct mend_store {
+    int64_t   ttl_s;
+    uint32_t  flags; /* 32 bits of the application's, given back with every hit */
+    mend_call call;
+    uintptr_t reserved[4]; /* zero */
+} mend_store;
+
+/* How to count. NULL or all zeros: a key that is not there is a miss. */
+typedef struct mend_count {
+    bool      create;  /* a key that is not there is stored with... */
+    uint64_t  initial; /* ...this value (the delta is not applied to it)... */
+    int64_t   ttl_s;   /* ...for so long; a key that is there keeps its own */
+    mend_call call;
+    uintptr_t reserved[4]; /* zero */
+} mend_count;
+
+typedef struct mend_item {
+    mend_bytes key;
+    mend_bytes value;
+    mend_store store;
+} mend_item;
+
+/* ---- Replies ------------------------------------------------------------------------ */
+#define MEND_TTL_NEVER (-1)   /* the item does not expire */
+#define MEND_TTL_UNKNOWN (-2) /* the server was not asked, or its protocol cannot say */
+
+/* What came of a call. The caller owns it, hands it to one call after the other, and
+ * frees it once; its memory is reused, so a loop of gets allocates nothing. Each call
+ * resets it: nothing of an earlier answer is left. Arguments may point into the data
+ * of the reply that they are passed with. */
+typedef struct mend_reply {
+    mend_status status;        /* what the function returned */
+    bool        maybe_applied; /* status < 0: this write may have been done, or may yet be */
+    uint32_t    flags;         /* a hit's, as stored */
+    uint64_t    cas;           /* a hit's, never 0; after a successful store over the meta protocol, the new one; else 0 */
+    int64_t     ttl_s;         /* a hit's: seconds left, MEND_TTL_NEVER or MEND_TTL_UNKNOWN */
+    uint64_t    number;        /* a counter's new value */
+    const char *data;          /* a hit's value: len bytes and a NUL behind them. Never NULL */
+    size_t      len;
+    const char *error;         /* status < 0: what happened, in words; else "". Never NULL. Lives as long as the reply */
+    const char *server;        /* the server that the key lives on, "" if it got that far not. Never NULL. Lives as long as the reply */
+    void       *own;           /* the library's */
+    uintptr_t   reserved[4];
+} mend_reply;
+
+/* What came of a call for many keys: at[i] belongs to the i-th key, duplicates
+ * included. The elements belong to it: do not free them one by one. */
+typedef struct mend_replies {
+    size_t      count;
+    mend_reply *at;
+    void       *own; /* the library's */
+    uintptr_t   reserved[4];
+} mend_replies;
+
+#ifdef __cplusplus
+static inline mend_reply mend_reply_init_(void)
+{
+    mend_reply r = mend_reply();
+    r.data = r.error = r.server = "";
+    return r;
+}
+#define MEND_REPLY mend_reply_init_()
+#define MEND_REPLIES mend_replies()
+#else
+#define MEND_REPLY {.data = "", .error = "", .server = ""}
+#define MEND_REPLIES {.count = 0}
+#endif
+
+/* Gives back what it points to, and leaves it as it began. NULL is nothing to do. */
+MEND_API void mend_reply_free(mend_reply *reply);
+MEND_API void mend_replies_free(mend_replies *replies);
+
+/* ---- The client ---------------------------------------------------------------------- */
+typedef struct mend_client mend_client;
+
+/* Opens a client. Never waits for the network, nor for a name: a server that is down
+ * or unknown is no error; its state says so. Fails with MEND_E_ARGUMENT and words that
+ * name the field, or with MEND_E_MEMORY; then *client is NULL. reply may be NULL. */
+MEND_API mend_status mend_open(const mend_config *config, mend_client **client, mend_reply *reply);
+
+/* Closes it: the healer, all connections, all memory. Returns within 100 ms, whatever
+ * hangs. No other call may be running, none may follow. NULL is nothing to do; so is
+ * a call from on_event. */
+MEND_API void mend_close(mend_client *client);
+
+/* False only once no server can be asked: all are down. Never blocks. */
+MEND_API bool mend_connection_available(const mend_client *client);
+
+/* Gets trial_key from every server, at the same time. MEND_OK only if all answered, else the
+ * first failure in the order of the list, with that server in reply->server. One known
+ * to be down answers MEND_E_DOWN at once. reply may be NULL. */
+MEND_API mend_status mend_ping(mend_client *client, mend_reply *reply);
+
+/* Calls each once for every server, in the order of the list. Waits for nothing. */
+MEND_API mend_status mend_servers(mend_client *client, void (*each)(const mend_server *server, void *context), void *context);
+
+/* ---- Reading: MEND_OK is a hit, MEND_MISS a miss ------------------------------------- */
+MEND_API mend_status mend_get(mend_client *client, mend_bytes key, mend_reply *reply);
+MEND_API mend_status mend_get_with(mend_client *client, mend_bytes key, const mend_call *call, mend_reply *reply);
+
+/* A get that gives the item a new ttl_s. */
+MEND_API mend_status mend_get_and_touch(mend_client *client, mend_bytes key, int64_t ttl_s, mend_reply *reply);
+
+/* A get without the value (over the classic protocol the value travels, and is dropped). reply may be NULL. */
+MEND_API mend_status mend_exists(mend_client *client, mend_bytes key, mend_reply *reply);
+
+/* Many keys, all servers at the same time, one deadline. Returns MEND_OK if every server
+ * answered, else the first failure in the order of the keys; what the healthy servers
+ * said is always filled in. A bad key fails its own element, and the return is then
+ * MEND_E_ARGUMENT. Hits have no ttl_s here (MEND_TTL_UNKNOWN). */
+MEND_API mend_status mend_get_multi(mend_client *client, const mend_bytes *keys, size_t n, mend_replies *replies);
+MEND_API mend_status mend_get_multi_with(mend_client *client, const mend_bytes *keys, size_t n, const mend_call *call, mend_replies *replies);
+
+/* ---- Writing: store and reply may be NULL ---------------------------------------------
+ * If the status is < 0, reply->maybe_applied says whether it may have been done. */
+MEND_API mend_status mend_set(mend_client *client, mend_bytes key, mend_bytes value, const mend_store *store, mend_reply *reply);
+MEND_API mend_status mend_add(mend_client *client, mend_bytes key, mend_bytes value, const mend_store *store, mend_reply *reply);
+MEND_API mend_status mend_replace(mend_client *client, mend_bytes key, mend_bytes value, const mend_store *store, mend_reply *reply);
+
+/* These keep the item's ttl and flags: those of store are not used. */
+MEND_API mend_status mend_append(mend_client *client, mend_bytes key, mend_bytes value, const mend_store *store, mend_reply *reply);
+MEND_API mend_status mend_prepend(mend_client *client, mend_bytes key, mend_bytes value, const mend_store *store, mend_reply *reply);
+
+/* Stores if nobody did since cas was read. Every hit has its cas; 0 is MEND_E_ARGUMENT. */
+MEND_API mend_status mend_cas(mend_client *client, mend_bytes key, mend_bytes value, uint64_t cas, const mend_store *store, mend_reply *reply);
+
+MEND_API mend_status mend_delete(mend_client *client, mend_bytes key, mend_reply *reply); /* MEND_MISS: it was not there */
+MEND_API mend_status mend_touch(mend_client *client, mend_bytes key, int64_t ttl_s, mend_reply *reply);
+
+/* Unsigned 64-bit counters, in decimal. Incrementing wraps, decrementing stops at 0. The
+ * new value is in reply->number. Over the classic protocol creating takes a second
+ * question, an add. */
+MEND_API mend_status mend_increment(mend_client *client, mend_bytes key, uint64_t delta, const mend_count *count, mend_reply *reply);
+MEND_API mend_status mend_decrement(mend_client *client, mend_bytes key, uint64_t delta, const mend_count *count, mend_reply *reply);
+
+/* Every item of every server is gone. As mend_ping, for what is returned. */
+MEND_API mend_status mend_flush_all(mend_client *client, mend_reply *reply);
+
+/* Many writes, all servers at the same time, one deadline: timeout_ms of the configuration
+ * (an item's own store.call.timeout_ms is not used). Returns as mend_get_multi does; an
+ * answer > 0 of an element is no failure. replies may be NULL. */
+MEND_API mend_status mend_set_multi(mend_client *client, const mend_item *items, size_t n, mend_replies *replies);
+MEND_API mend_status mend_delete_multi(mend_client *client, const mend_bytes *keys, size_t n, mend_replies *replies);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

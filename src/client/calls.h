@@ -1,0 +1,31 @@
+/* calls.h - what every call of the application begins and ends with.
+ *
+ * Knows no protocol. client.c has the calls about one key, multi.c those about many.
+ */
+#ifndef MEND_CLIENT_CALLS_H
+#define MEND_CLIENT_CALLS_H
+
+#include "client/life.h"
+#include "client/pool.h"
+
+/* Begins a call; timeout_ms 0 is the configuration's. MEND_OK; or a status, and *why a constant text: no client, a negative
+ * timeout, a call from on_event, no memory for a forked child's life. */
+mend_status call_begin(struct call *call, struct mend_client *c, int timeout_ms, const char **why);
+
+/* Checks what the application passed: MEND_OK, or MEND_E_ARGUMENT and *why. NULL is nothing to check. */
+mend_status check_call(const mend_call *options, const char **why);
+mend_status check_store(const mend_store *options, const char **why);
+mend_status check_key(mend_bytes key, bool *binary, const char **why);
+mend_status check_value(mend_bytes value, const char **why); /* MEND_TOO_LARGE: over what any memcached stores */
+
+/* A relative ttl as memcached wants it. */
+int64_t exptime_of(struct io *io, int64_t ttl_s);
+
+/* The server that a key lives on; options may be NULL. */
+struct server *server_of(struct call *call, mend_bytes key, const mend_call *options);
+
+/* Calls are no cancellation points: a thread that is cancelled goes when its call is over. */
+int  cancel_off(void);
+void cancel_restore(int before);
+
+#endif

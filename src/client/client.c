@@ -1,0 +1,355 @@
+/* client.c - the face: the calls about one key, and the servers' state.
+ *
+ * A call is checked, routed to its server, given a link, asked and answered. Nothing here
+ * waits but through the pool and the pump, and nothing lasts beyond the call's deadline.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "client/calls.h"
+#include "client/reply.h"
+#include "core/key.h"
+
+/* ---- What every call begins with ---- */
+
+mend_status call_begin(struct call *call, struct mend_client *c, int timeout_ms, const char **why)
+{
+    *why = "the client is NULL";
+    if (!c)
+        return MEND_E_ARGUMENT;
+    *why = "timeout_ms is negative";
+    if (timeout_ms < 0)
+        return MEND_E_ARGUMENT;
+    *why = "this process has no memory, descriptor or thread for a client of its own";
+    struct life *life = life_of(c);
+    if (!life)
+        return MEND_E_MEMORY;
+    *why = "this call cannot be made from on_event";
+    if (atomic_load_explicit(&life->telling, memory_order_relaxed) && life->io->is_me(life->io, life->healer))
+        return MEND_E_ARGUMENT;
+
+    call->life = life;
+    call->io = life->io;
+    call->now = call->io->now(call->io);
+    call->deadline = call->now + MS(timeout_ms ? timeout_ms : c->config.timeout_ms);
+    return MEND_OK;
+}
+
+static bool zero(const uintptr_t *reserved, size_t n)
+{
+    uintptr_t any = 0;
+    for (size_t i = 0; i < n; i++)
+        any |= reserved[i];
+    return any == 0;
+}
+
+#define ZERO(words) zero(words, sizeof(words) / sizeof *(words))
+
+mend_status check_call(const mend_call *options, const char **why)
+{
+    if (!options)
+        return MEND_OK;
+    *why = "a reserved word of mend_call is not zero";
+    if (!ZERO(options->reserved))
+        return MEND_E_ARGUMENT;
+    *why = "timeout_ms is negative";
+    if (options->timeout_ms < 0)
+        return MEND_E_ARGUMENT;
+    *why = "routing_key has a length and no data";
+    return options->routing_key.len && !options->routing_key.data ? MEND_E_ARGUMENT : MEND_OK;
+}
+
+static mend_status check_ttl(int64_t ttl_s, const char **why)
+{
+    *why = "ttl_s is negative";
+    return ttl_s < 0 ? MEND_E_ARGUMENT : MEND_OK;
+}
+
+mend_status check_store(const mend_store *options, const char **why)
+{
+    if (!options)
+        return MEND_OK;
+    *why = "a reserved word of mend_store is not zero";
+    if (!ZERO(options->reserved))
+        return MEND_E_ARGUMENT;
+    mend_status status = check_ttl(options->ttl_s, why);
+    return status ? status : check_call(&options->call, why);
+}
+
+static mend_status check_count(const mend_count *options, const char **why)
+{
+    if (!options)
+        return MEND_OK;
+    *why = "a reserved word of mend_count is not zero";
+    if (!ZERO(options->reserved))
+        return MEND_E_ARGUMENT;
+    mend_status status = check_ttl(options->ttl_s, why);
+    return status ? status : check_call(&options->call, why);
+}
+
+mend_status check_key(mend_bytes key, bool *binary, const char **why)
+{
+    enum key_kind kind = key_kind(key);
+
+    *why = "a key is of 1 to 250 bytes, or of 1 to 186 if it has spaces, control characters or bytes above 126";
+    *binary = kind == KEY_BINARY;
+    return kind == KEY_BAD ? MEND_E_ARGUMENT : MEND_OK;
+}
+
+mend_status check_value(mend_bytes value, const char **why)
+{
+    *why = "the value has a length and no data";
+    if (value.len && !value.data)
+        return MEND_E_ARGUMENT;
+    return value.len > WIRE_VALUE_MAX ? MEND_TOO_LARGE : MEND_OK;
+}
+
+int64_t exptime_of(struct io *io, int64_t ttl_s)
+{
+    enum { RELATIVE_MAX_S = 60 * 60 * 24 * 30 }; /* above it memcached takes it for Unix time */
+
+    if (ttl_s <= RELATIVE_MAX_S)
+        return ttl_s;
+    int64_t now = io->wall_s(io);
+    return ttl_s < INT32_MAX - now ? now + ttl_s : INT32_MAX; /* memcached's times have 31 bits */
+}
+
+struct server *server_of(struct call *call, mend_bytes key, const mend_call *options)
+{
+    const struct mend_client *c = call->life->client;
+    return &call->life->servers[ring_server(c->ring, options && options->routing_key.len ? options->routing_key : key)];
+}
+
+int cancel_off(void)
+{
+    int before;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before);
+    return before;
+}
+
+void cancel_restore(int before)
+{
+    pthread_setcancelstate(before, NULL);
+}
+
+/* ---- One question to one server ---- */
+
+/* Asks once. True: the link had died while idle, or was closed before a byte of the question went, and asking
+ * again on another can do no harm. */
+static bool ask_once(struct server *s, struct call *call, const struct wire_question *q, bool again, struct answer *a)
+{
+    struct link *l;
+
+    if (!pool_take(s, call, again, &l, a))
+        return false;
+    mend_status status = conn_ask(&l->conn, q, a);
+    if (status == MEND_OK)
+        link_run(l, call->io, call->now, call->deadline);
+    else
+        answer_fail(a, status, status == MEND_E_ARGUMENT ? "the server speaks no protocol that has keys with such bytes" : "out of memory");
+
+    bool forgiven = !again && a->again && l->pooled;
+    pool_give(s, call, l, forgiven);
+    return forgiven;
+}
+
+static void converse(struct server *s, struct call *call, const struct wire_question *q, struct answer *a)
+{
+    int before = cancel_off();
+
+    if (ask_once(s, call, q, false, a)) {
+        call->now = call->io->now(call->io);
+        answer_reset(a);
+        ask_once(s, call, q, true, a);
+    }
+    cancel_restore(before);
+}
+
+/* The classic protocol counts only what is there: creating it is an add, and losing that race means counting after all. */
+static void create_classic(struct server *s, struct call *call, const struct wire_question *q, struct answer *a)
+{
+    char                 digits[24];
+    int                  n = snprintf(digits, sizeof digits, "%" PRIu64, q->initial);
+    struct wire_question add = {.verb = WIRE_ADD, .key = q->key, .value = mend_mem(digits, (size_t)n), .exptime = q->exptime};
+
+    answer_reset(a);
+    call->now = call->io->now(call->io);
+    converse(s, call, &add, a);
+    if (a->status == MEND_OK)
+        a->number = q->initial;
+    if (a->status != MEND_NOT_STORED)
+        return;
+    answer_reset(a);
+    call->now = call->io->now(call->io);
+    converse(s, call, q, a);
+}
+
+/* The calls about one key end here. reply may be NULL. */
+static mend_status run(struct mend_client *c, mend_reply *reply, const mend_call *options, struct wire_question *q, int64_t ttl_s)
+{
+    const char *why;
+    struct call call;
+    mend_status status = check_key(q->key, &q->key_binary, &why);
+
+    if (!status)
+        status = check_call(options, &why);
+    if (!status && wire_carries_value(q->verb))
+        status = check_value(q->value, &why);
+    if (!status)
+        status = check_ttl(ttl_s, &why);
+    if (!status)
+        status = call_begin(&call, c, options ? options->timeout_ms : 0, &why);
+    if (status)
+        return reply_refuse(reply, status, status < 0 ? why : "");
+
+    mend_reply        local = MEND_REPLY;
+    mend_reply       *r = reply ? reply : &local;
+    struct reply_own *own = reply_begin(r, &c->memory);
+    if (!own)
+        return MEND_E_MEMORY;
+    if (ttl_s)
+        q->exptime = exptime_of(call.io, ttl_s);
+    struct server *s = server_of(&call, q->key, options);
+    converse(s, &call, q, &own->answer);
+    if (q->create && own->answer.status == MEND_MISS)
+        create_classic(s, &call, q, &own->answer);
+    status = reply_end(r, own, s);
+    if (!reply)
+        mend_reply_free(&local);
+    return status;
+}
+
+/* ---- Reading ---- */
+
+mend_status mend_get_with(mend_client *c, mend_bytes key, const mend_call *options, mend_reply *reply)
+{
+    struct wire_question q = {.verb = WIRE_GET, .key = key};
+    return reply ? run(c, reply, options, &q, 0) : MEND_E_ARGUMENT;
+}
+
+mend_status mend_get(mend_client *c, mend_bytes key, mend_reply *reply)
+{
+    return mend_get_with(c, key, NULL, reply);
+}
+
+mend_status mend_get_and_touch(mend_client *c, mend_bytes key, int64_t ttl_s, mend_reply *reply)
+{
+    struct wire_question q = {.verb = WIRE_GET_AND_TOUCH, .key = key};
+    return reply ? run(c, reply, NULL, &q, ttl_s) : MEND_E_ARGUMENT;
+}
+
+mend_status mend_exists(mend_client *c, mend_bytes key, mend_reply *reply)
+{
+    struct wire_question q = {.verb = WIRE_EXISTS, .key = key};
+    return run(c, reply, NULL, &q, 0);
+}
+
+/* ---- Writing ---- */
+
+static mend_status store(mend_client *c, struct wire_question *q, const mend_store *options, mend_reply *reply)
+{
+    const char *why;
+    mend_status status = check_store(options, &why);
+
+    if (status)
+        return reply_refuse(reply, status, why);
+    q->flags = options ? options->flags : 0;
+    return run(c, reply, options ? &options->call : NULL, q, options ? options->ttl_s : 0);
+}
+
+mend_status mend_set(mend_client *c, mend_bytes key, mend_bytes value, const mend_store *options, mend_reply *reply)
+{
+    return store(c, &(struct wire_question){.verb = WIRE_SET, .key = key, .value = value}, options, reply);
+}
+
+mend_status mend_add(mend_client *c, mend_bytes key, mend_bytes value, const mend_store *options, mend_reply *reply)
+{
+    return store(c, &(struct wire_question){.verb = WIRE_ADD, .key = key, .value = value}, options, reply);
+}
+
+mend_status mend_replace(mend_client *c, mend_bytes key, mend_bytes value, const mend_store *options, mend_reply *reply)
+{
+    return store(c, &(struct wire_question){.verb = WIRE_REPLACE, .key = key, .value = value}, options, reply);
+}
+
+mend_status mend_append(mend_client *c, mend_bytes key, mend_bytes value, const mend_store *options, mend_reply *reply)
+{
+    return store(c, &(struct wire_question){.verb = WIRE_APPEND, .key = key, .value = value}, options, reply);
+}
+
+mend_status mend_prepend(mend_client *c, mend_bytes key, mend_bytes value, const mend_store *options, mend_reply *reply)
+{
+    return store(c, &(struct wire_question){.verb = WIRE_PREPEND, .key = key, .value = value}, options, reply);
+}
+
+mend_status mend_cas(mend_client *c, mend_bytes key, mend_bytes value, uint64_t cas, const mend_store *options, mend_reply *reply)
+{
+    if (cas == 0)
+        return reply_refuse(reply, MEND_E_ARGUMENT, "cas is 0: it comes from a hit");
+    return store(c, &(struct wire_question){.verb = WIRE_CAS, .key = key, .value = value, .cas = cas}, options, reply);
+}
+
+mend_status mend_delete(mend_client *c, mend_bytes key, mend_reply *reply)
+{
+    return run(c, reply, NULL, &(struct wire_question){.verb = WIRE_DELETE, .key = key}, 0);
+}
+
+mend_status mend_touch(mend_client *c, mend_bytes key, int64_t ttl_s, mend_reply *reply)
+{
+    return run(c, reply, NULL, &(struct wire_question){.verb = WIRE_TOUCH, .key = key}, ttl_s);
+}
+
+/* ---- Counters ---- */
+
+static mend_status count(mend_client *c, struct wire_question *q, const mend_count *options, mend_reply *reply)
+{
+    const char *why;
+    mend_status status = check_count(options, &why);
+
+    if (status)
+        return reply_refuse(reply, status, why);
+    q->create = options && options->create;
+    q->initial = options ? options->initial : 0;
+    return run(c, reply, options ? &options->call : NULL, q, q->create ? options->ttl_s : 0);
+}
+
+mend_status mend_increment(mend_client *c, mend_bytes key, uint64_t delta, const mend_count *options, mend_reply *reply)
+{
+    return count(c, &(struct wire_question){.verb = WIRE_INCREMENT, .key = key, .delta = delta}, options, reply);
+}
+
+mend_status mend_decrement(mend_client *c, mend_bytes key, uint64_t delta, const mend_count *options, mend_reply *reply)
+{
+    return count(c, &(struct wire_question){.verb = WIRE_DECREMENT, .key = key, .delta = delta}, options, reply);
+}
+
+/* ---- The servers' state ---- */
+
+bool mend_connection_available(const mend_client *client)
+{
+    struct life *life = client ? life_of((mend_client *)(uintptr_t)client) : NULL;
+
+    for (size_t i = 0; life && i < life->server_count; i++)
+        if (health_askable(server_gate(&life->servers[i]).state))
+            return true;
+    return false;
+}
+
+mend_status mend_servers(mend_client *c, void (*each)(const mend_server *, void *), void *context)
+{
+    if (!c || !each)
+        return MEND_E_ARGUMENT;
+    struct life *life = life_of(c);
+    if (!life)
+        return MEND_E_MEMORY;
+
+    nstime now = life->io->now(life->io);
+    for (size_t i = 0; i < life->server_count; i++) {
+        struct server_texts texts;
+        mend_server         server;
+        server_describe(&life->servers[i], now, &server, &texts);
+        each(&server, context);
+    }
+    return MEND_OK;
+}

@@ -1,0 +1,465 @@
+/* healer.c - see healer.h. */
+#include "client/healer.h"
+
+#include <assert.h>
+#include <stdio.h>
+
+#include "client/pool.h"
+
+enum {
+    ADDRESSES_MAX = 8, /* of one name; those beyond are not tried */
+    WATCH_MAX = 8,     /* idle links a server that are watched; all are looked at when one of them stirs */
+    SWEEP_MS = 1000,   /* between looks at all idle links */
+    LOOKUP_FRESH_MS = 1000,
+};
+
+/* The trial of one server, and what is left of the last. */
+struct trial {
+    bool              under_way;
+    uint32_t          generation; /* of the health that it was begun under */
+    nstime            began, deadline;
+    struct link      *link; /* NULL: waits for a lookup */
+    enum wire_dialect hint;
+    nstime            next_address_at; /* while it connects, if there is another to try */
+    struct link      *listening;
+
+    struct io_lookup *lookup;
+    nstime            looked_up; /* when `found` was found, NEVER: not yet */
+    struct io_address found[ADDRESSES_MAX];
+    size_t            found_count, at;
+
+    bool told_down;
+};
+
+struct healer {
+    struct trial   *trials;
+    struct io_poll *polls; /* of every server: its trial's, its listener's, and WATCH_MAX */
+    struct io_sock *watched;
+    nstime          sweep_at;
+};
+
+enum { POLLS = HEALER_SOCKETS + WATCH_MAX };
+
+/* ---- Telling ---- */
+
+static void tell(struct server *s, nstime now)
+{
+    struct life        *life = s->life;
+    struct trial       *t = s->trial;
+    struct server_texts texts;
+    mend_server         server;
+
+    bool down = !health_askable(server_gate(s).state);
+    if (down == t->told_down)
+        return;
+    t->told_down = down;
+    if (down)
+        pool_sweep(s); /* its idle links are of the generation that has ended */
+
+    pthread_mutex_lock(&s->lock);
+    nstime fell = s->health.fell[0];
+    pthread_mutex_unlock(&s->lock);
+    const mend_config *config = &life->client->config;
+    if (!config->on_event)
+        return;
+    server_describe(s, now, &server, &texts);
+    mend_event event = {
+        .type = down ? MEND_EVENT_DOWN : MEND_EVENT_BACK,
+        .server = &server,
+        .outage_ms = down ? 0 : (now - fell) / 1000000,
+    };
+    atomic_store(&life->telling, true);
+    config->on_event(&event, config->on_event_context);
+    atomic_store(&life->telling, false);
+}
+
+/* ---- A trial's end ---- */
+
+static void drop(struct server *s, struct link **link)
+{
+    if (*link)
+        pool_link_free(s, *link, false);
+    *link = NULL;
+}
+
+static void stop(struct server *s)
+{
+    s->trial->under_way = false;
+    drop(s, &s->trial->link);
+}
+
+/* Of two that hang the one that has put its question is worth more: a server that comes back answers it. */
+static void leave_listening(struct server *s)
+{
+    struct trial *t = s->trial;
+
+    if (t->link && (!t->listening || t->link->conn.state == CONN_PROVING)) {
+        drop(s, &t->listening);
+        t->listening = t->link;
+        t->link = NULL;
+    }
+}
+
+static void failed(struct server *s, nstime now, const char *why)
+{
+    struct io    *io = s->life->io;
+    struct trial *t = s->trial;
+    uint64_t      chance = io->random(io);
+
+    stop(s);
+    pthread_mutex_lock(&s->lock);
+    health_trial_failed(&s->health, t->generation, now, chance, why);
+    server_publish_and_unlock(s);
+}
+
+static void passed(struct server *s, nstime now)
+{
+    struct trial *t = s->trial;
+    struct link  *l = t->link;
+
+    t->link = NULL;
+    t->under_way = false;
+    if (pool_admit(s, l, t->generation, now))
+        drop(s, &t->listening);
+    else
+        pool_link_free(s, l, true);
+}
+
+/* ---- A trial's way ---- */
+
+static bool dial(struct server *s, nstime now)
+{
+    struct trial *t = s->trial;
+    size_t        others = t->found_count - t->at - 1;
+
+    assert(!t->link && t->at < t->found_count);
+    t->link = pool_link_new(s);
+    if (!t->link || !link_dial(t->link, s->life->io, &t->found[t->at], t->hint)) {
+        failed(s, now, "out of memory for a connection");
+        return false;
+    }
+    /* An address that says nothing gets its share of the time, and the next one the rest. */
+    t->next_address_at = others ? now + (t->deadline - now) / (nstime)(others + 1) : NEVER;
+    return true;
+}
+
+/* The trial's link broke. Returns whether it goes on with another. */
+static bool go_on(struct server *s, nstime now)
+{
+    struct trial *t = s->trial;
+    char          why[sizeof t->link->conn.text];
+
+    if (conn_refused_meta(&t->link->conn) && t->hint == WIRE_UNKNOWN)
+        t->hint = WIRE_CLASSIC;
+    else {
+        t->hint = WIRE_UNKNOWN;
+        t->at++;
+    }
+    snprintf(why, sizeof why, "%s", t->link->conn.why);
+    drop(s, &t->link);
+    if (t->at < t->found_count)
+        return dial(s, now);
+    failed(s, now, why);
+    return false;
+}
+
+/* What there is to learn of a name: a lookup that fails keeps what an earlier one found. */
+static void learn_addresses(struct server *s, nstime now)
+{
+    struct io        *io = s->life->io;
+    struct trial     *t = s->trial;
+    struct io_address found[ADDRESSES_MAX];
+
+    if (!t->lookup)
+        return;
+    int n = io->looked_up(io, t->lookup, found, ADDRESSES_MAX);
+    if (n == IO_AGAIN)
+        return;
+    io->lookup_drop(io, t->lookup);
+    t->lookup = NULL;
+    if (n <= 0)
+        return;
+    for (int i = 0; i < n; i++)
+        t->found[i] = found[i];
+    t->found_count = (size_t)n;
+    t->looked_up = now;
+    if (!t->link)
+        t->at = 0;
+}
+
+/* A trial waits for its lookup; but with addresses at hand only a quarter of its time. */
+static nstime lookup_patience(const struct trial *t)
+{
+    return t->found_count ? t->began + (t->deadline - t->began) / 4 : t->deadline;
+}
+
+static void connect_if_known(struct server *s, nstime now)
+{
+    struct trial *t = s->trial;
+
+    if (t->lookup && now < lookup_patience(t))
+        return;
+    if (t->found_count)
+        dial(s, now);
+    else if (!t->lookup)
+        failed(s, now, io_text(IO_UNKNOWN_NAME));
+}
+
+static void expire(struct server *s, nstime now)
+{
+    struct trial *t = s->trial;
+    char          why[96];
+
+    if (t->link)
+        link_ready(t->link, s->life->io); /* one last look */
+    if (t->link && t->link->conn.state == CONN_READY) {
+        passed(s, now);
+        return;
+    }
+    snprintf(why, sizeof why, "%s within %d ms",
+             !t->link                                 ? "the name was not resolved"
+             : t->link->conn.state == CONN_DIALING ? "no connection"
+                                                   : "no answer to a trial",
+             s->life->client->config.timeout_ms);
+    leave_listening(s);
+    failed(s, now, why);
+}
+
+static void advance(struct server *s, nstime now)
+{
+    struct trial *t = s->trial;
+
+    if (!t->link)
+        connect_if_known(s, now);
+    while (t->under_way && t->link && t->link->conn.state == CONN_BROKEN)
+        if (!go_on(s, now))
+            return;
+    if (!t->under_way)
+        return;
+    if (t->link && t->link->conn.state == CONN_READY)
+        passed(s, now);
+    else if (now >= t->deadline)
+        expire(s, now);
+    else if (t->link && t->link->conn.state == CONN_DIALING && now >= t->next_address_at) {
+        drop(s, &t->link);
+        t->at++;
+        dial(s, now);
+    }
+}
+
+/* ---- A trial's beginning ---- */
+
+static void look_up(struct server *s, nstime now)
+{
+    struct io    *io = s->life->io;
+    struct trial *t = s->trial;
+
+    if (t->lookup || (t->looked_up != NEVER && now - t->looked_up < MS(LOOKUP_FRESH_MS)))
+        return;
+    if (io->address(io, s->spec->host, s->spec->port, s->spec->is_unix, &t->found[0]) == IO_DONE)
+        t->found_count = 1;
+    else
+        t->lookup = io->lookup(io, s->spec->host, s->spec->port);
+}
+
+static void begin(struct server *s, nstime now)
+{
+    struct trial *t = s->trial;
+
+    pthread_mutex_lock(&s->lock);
+    /* What the server speaks is asked anew after an outage: it may be another server. */
+    t->hint = s->health.state == MEND_STATE_DOUBTFUL && s->dialect == WIRE_CLASSIC ? WIRE_CLASSIC : WIRE_UNKNOWN;
+    health_trial_begins(&s->health, now);
+    t->generation = s->health.generation;
+    server_publish_and_unlock(s);
+
+    t->under_way = true;
+    t->began = now;
+    t->deadline = now + MS(s->life->client->config.timeout_ms);
+    t->at = 0;
+    look_up(s, now);
+}
+
+/* ---- The round ---- */
+
+/* The one left listening has heard something. */
+static void listen(struct server *s, nstime now)
+{
+    struct trial *t = s->trial;
+
+    if (!t->listening)
+        return;
+    switch (t->listening->conn.state) {
+    case CONN_READY: /* it serves: what is under way has no more to prove */
+        stop(s);
+        pthread_mutex_lock(&s->lock);
+        if (s->health.state == MEND_STATE_DOWN)
+            health_trial_begins(&s->health, now);
+        t->generation = s->health.generation;
+        server_publish_and_unlock(s);
+        t->link = t->listening;
+        t->listening = NULL;
+        passed(s, now);
+        break;
+    case CONN_COLD:
+    case CONN_BROKEN:
+        drop(s, &t->listening);
+        break;
+    case CONN_DIALING:
+    case CONN_PROVING:
+        break;
+    }
+}
+
+static nstime due(struct server *s)
+{
+    struct trial *t = s->trial;
+
+    if (!t->under_way) {
+        pthread_mutex_lock(&s->lock);
+        nstime when = s->health.trial_due;
+        pthread_mutex_unlock(&s->lock);
+        return when;
+    }
+    nstime when = t->deadline;
+    if (t->link && t->link->conn.state == CONN_DIALING)
+        when = time_earlier(when, t->next_address_at);
+    if (!t->link)
+        when = time_earlier(when, lookup_patience(t));
+    return when;
+}
+
+static void step(struct server *s, nstime now)
+{
+    struct trial *t = s->trial;
+
+    tell(s, now);
+    listen(s, now);
+    learn_addresses(s, now);
+    if (t->under_way && t->generation != server_gate(s).generation)
+        stop(s); /* calls took it down meanwhile: the next trial is due in its own time */
+    if (!t->under_way && due(s) <= now)
+        begin(s, now);
+    if (t->under_way)
+        advance(s, now);
+    if (server_gate(s).state == MEND_STATE_UP)
+        drop(s, &t->listening);
+    tell(s, now);
+}
+
+nstime healer_step(struct life *life, nstime now)
+{
+    struct healer *h = life->rounds;
+    bool           sweep = now >= h->sweep_at;
+    nstime         next;
+
+    if (sweep)
+        h->sweep_at = now + MS(SWEEP_MS);
+    next = h->sweep_at;
+    for (size_t i = 0; i < life->server_count && !atomic_load(&life->closing); i++) {
+        if (sweep)
+            pool_sweep(&life->servers[i]);
+        step(&life->servers[i], now);
+        next = time_earlier(next, due(&life->servers[i]));
+    }
+    return next;
+}
+
+/* ---- The loop ---- */
+
+static void watch(struct server *s, struct io_poll *polls, struct io_sock *socks)
+{
+    struct trial *t = s->trial;
+    size_t        n = pool_watch(s, socks, WATCH_MAX);
+
+    for (size_t i = 0; i < POLLS; i++)
+        polls[i] = (struct io_poll){.sock = NULL};
+    if (t->link)
+        link_wants(t->link, &polls[0]);
+    if (t->listening)
+        link_wants(t->listening, &polls[1]);
+    for (size_t i = 0; i < n; i++)
+        polls[HEALER_SOCKETS + i].sock = &socks[i];
+}
+
+static void attend(struct server *s, const struct io_poll *polls)
+{
+    struct trial *t = s->trial;
+    struct io    *io = s->life->io;
+
+    if (polls[0].ready)
+        link_ready(t->link, io);
+    if (polls[1].ready)
+        link_ready(t->listening, io);
+    for (size_t i = HEALER_SOCKETS; i < POLLS; i++)
+        if (polls[i].ready) {
+            pool_sweep(s);
+            break;
+        }
+}
+
+/* A child that was forked inside on_event comes back here, too; it is no healer. */
+static bool goes_on(const struct life *life)
+{
+    return !atomic_load(&life->closing) && atomic_load(&life->client->page[LIFE_SERIAL]) == life->serial;
+}
+
+void healer_run(void *arg)
+{
+    struct life   *life = arg;
+    struct healer *h = life->rounds;
+    struct io     *io = life->io;
+
+    while (goes_on(life)) {
+        nstime next = healer_step(life, io->now(io));
+        for (size_t i = 0; i < life->server_count; i++)
+            watch(&life->servers[i], h->polls + i * POLLS, h->watched + i * WATCH_MAX);
+        if (!goes_on(life))
+            break;
+        io->poll(io, h->polls, life->server_count * POLLS, next, true);
+        for (size_t i = 0; i < life->server_count; i++)
+            attend(&life->servers[i], h->polls + i * POLLS);
+    }
+}
+
+bool healer_new(struct life *life)
+{
+    const struct memory *memory = &life->client->memory;
+    struct healer       *h = memory_zeroed(memory, 1, sizeof *h);
+    size_t               n = life->server_count;
+
+    if (!h)
+        return false;
+    life->rounds = h;
+    h->trials = memory_zeroed(memory, n, sizeof *h->trials);
+    h->polls = memory_zeroed(memory, n * POLLS, sizeof *h->polls);
+    h->watched = memory_zeroed(memory, n * WATCH_MAX, sizeof *h->watched);
+    if (!h->trials || !h->polls || !h->watched)
+        return false;
+    h->sweep_at = life->io->now(life->io) + MS(SWEEP_MS);
+    for (size_t i = 0; i < n; i++) {
+        h->trials[i].looked_up = NEVER;
+        life->servers[i].trial = &h->trials[i];
+    }
+    return true;
+}
+
+void healer_free(struct life *life)
+{
+    const struct memory *memory = &life->client->memory;
+    struct healer       *h = life->rounds;
+    struct io           *io = life->io;
+
+    for (size_t i = 0; h->trials && i < life->server_count; i++) {
+        struct trial *t = &h->trials[i];
+        drop(&life->servers[i], &t->link);
+        drop(&life->servers[i], &t->listening);
+        if (t->lookup)
+            io->lookup_drop(io, t->lookup);
+    }
+    memory_release(memory, h->trials);
+    memory_release(memory, h->polls);
+    memory_release(memory, h->watched);
+    memory_release(memory, h);
+    life->rounds = NULL;
+}

@@ -1,0 +1,26 @@
+/* healer.h - the one thread of a client that tries servers, lets them in, and tells the application.
+ *
+ * Knows no calls. It is a step function that a thread merely loops: every step looks at each
+ * server, does what can be done without waiting, and says when it wants to be called next. So no
+ * server's trial, nor a name lookup that hangs, holds up another's.
+ *
+ * A trial is a lookup, a connect, the question for the protocol and with it a real get, all
+ * within the client's timeout. One that hangs is left listening when it has failed, one a server:
+ * its late answer is the quickest news of a process that was stopped and goes on.
+ */
+#ifndef MEND_CLIENT_HEALER_H
+#define MEND_CLIENT_HEALER_H
+
+#include "client/life.h"
+
+enum { HEALER_SOCKETS = 2 }; /* per server, beside the pool's: the trial's, and the one left listening */
+
+bool healer_new(struct life *life); /* false: no memory */
+void healer_free(struct life *life);
+
+/* One round over all servers. Returns when the next is due, at the latest. */
+nstime healer_step(struct life *life, nstime now);
+
+void healer_run(void *life); /* until it is closing */
+
+#endif

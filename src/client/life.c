@@ -1,0 +1,254 @@
+/* life.c - see life.h. */
+#include "client/life.h"
+
+#include <string.h>
+
+#include "client/healer.h"
+#include "client/pool.h"
+
+/* ---- Health, as calls see it ---- */
+
+enum { GATE_TROUBLED = 1 << 3 };
+
+static uint64_t gate_of(const struct health *h)
+{
+    return (uint64_t)h->generation << 32 | (health_troubled(h) ? GATE_TROUBLED : 0) | (uint64_t)h->state;
+}
+
+struct gate server_gate(const struct server *s)
+{
+    uint64_t word = atomic_load_explicit(&s->gate, memory_order_acquire);
+    return (struct gate){.state = (mend_state)(word & (GATE_TROUBLED - 1)), .troubled = (word & GATE_TROUBLED) != 0, .generation = (uint32_t)(word >> 32)};
+}
+
+bool server_shut(const struct server *s, struct gate gate, nstime now)
+{
+    switch (gate.state) {
+    case MEND_STATE_UP:
+        return false;
+    case MEND_STATE_NEW:
+    case MEND_STATE_DOUBTFUL:
+        return now > atomic_load_explicit(&s->verdict_due, memory_order_relaxed);
+    case MEND_STATE_DOWN:
+    case MEND_STATE_TRIAL:
+        break;
+    }
+    return true;
+}
+
+void server_changed(struct server *s, bool all)
+{
+    struct life *life = s->life;
+
+    if (atomic_load(&s->waiting)) {
+        atomic_fetch_add(&s->turn, 1);
+        life->io->wake(life->io, &s->turn, all);
+    }
+    if (atomic_load(&life->waiting)) {
+        atomic_fetch_add(&life->news, 1);
+        life->io->wake(life->io, &life->news, true);
+    }
+}
+
+void server_publish_and_unlock(struct server *s)
+{
+    uint64_t before = atomic_load_explicit(&s->gate, memory_order_relaxed), now = gate_of(&s->health);
+
+    atomic_store_explicit(&s->verdict_due, s->health.verdict_due, memory_order_relaxed);
+    atomic_store_explicit(&s->gate, now, memory_order_release);
+    pthread_mutex_unlock(&s->lock);
+    if ((before | GATE_TROUBLED) == (now | GATE_TROUBLED))
+        return;
+    s->life->io->ring(s->life->io);
+    server_changed(s, true);
+}
+
+void server_served(struct server *s, uint32_t generation, nstime now)
+{
+    pthread_mutex_lock(&s->lock);
+    health_served(&s->health, generation, now);
+    server_publish_and_unlock(s);
+}
+
+void server_failed(struct server *s, uint32_t generation, const char *why)
+{
+    struct io *io = s->life->io;
+    nstime     now = io->now(io);
+    uint64_t   chance = io->random(io);
+
+    pthread_mutex_lock(&s->lock);
+    health_failed(&s->health, generation, now, chance, why);
+    server_publish_and_unlock(s);
+}
+
+static int64_t ms_until(nstime then, nstime now)
+{
+    return then == NEVER ? -1 : then <= now ? 0 : (then - now) / 1000000;
+}
+
+void server_describe(struct server *s, nstime now, mend_server *out, struct server_texts *texts)
+{
+    static const char *const protocols[] = {[WIRE_UNKNOWN] = "", [WIRE_META] = "meta", [WIRE_CLASSIC] = "classic"};
+
+    pthread_mutex_lock(&s->lock);
+    const struct health *h = &s->health;
+    memcpy(texts->why, h->why, sizeof texts->why);
+    *out = (mend_server){
+        .name = s->spec->name,
+        .state = h->state,
+        .since_ms = ms_until(now, h->since),
+        .why = texts->why,
+        .next_trial_ms = h->state == MEND_STATE_UP ? -1 : h->trial_due == NEVER ? 0 : ms_until(h->trial_due, now),
+        .falls = h->falls,
+        .failures = h->failures,
+        .connections = s->open_count,
+        .weight = s->spec->weight,
+        .protocol = protocols[s->dialect],
+    };
+    pthread_mutex_unlock(&s->lock);
+}
+
+/* ---- Beginning and ending ---- */
+
+static void server_begin(struct server *s, struct life *life, size_t i, nstime now)
+{
+    const mend_config   *config = &life->client->config;
+    struct health_limits limits = {
+        .failures_allowed = (unsigned)config->failures_allowed,
+        .timeout = MS(config->timeout_ms),
+        .wait_max = MS(config->heal_max_ms),
+    };
+    s->life = life;
+    s->spec = &life->client->servers.at[i];
+    s->id = life->client->first_id + i;
+    health_init(&s->health, &limits, now);
+    atomic_init(&s->gate, gate_of(&s->health));
+    atomic_init(&s->verdict_due, s->health.verdict_due);
+}
+
+/* Takes whatever life_new left. */
+static void life_free(struct life *life)
+{
+    struct mend_client *c = life->client;
+
+    if (life->rounds)
+        healer_free(life);
+    for (size_t i = 0; i < life->server_count; i++) {
+        pool_close(&life->servers[i]);
+        pthread_mutex_destroy(&life->servers[i].lock);
+    }
+    memory_release(&c->memory, life->servers);
+    if (life->io)
+        life->io->free(life->io);
+    memory_release(&c->memory, life);
+}
+
+static void life_abandoned(void *arg)
+{
+    struct mend_client *c = ((struct life *)arg)->client;
+
+    life_free(arg);
+    client_free(c);
+}
+
+static struct io *world(const struct mend_client *c)
+{
+    struct io_posix_options options = {
+        .sockets_max = c->servers.count * ((size_t)c->config.connections_max + HEALER_SOCKETS),
+        .timeout = MS(c->config.timeout_ms),
+        .keepalive_s = c->config.tcp_keepalive_s,
+        .user_timeout_ms = c->config.tcp_user_timeout_ms,
+    };
+    return io_posix(&options);
+}
+
+static struct life *life_new(struct mend_client *c)
+{
+    struct life *life = memory_zeroed(&c->memory, 1, sizeof *life);
+    if (!life)
+        return NULL;
+
+    struct life *inherited = atomic_load(&c->life);
+    life->client = c;
+    life->serial = inherited ? inherited->serial + 1 : 1;
+    life->io = world(c);
+    life->servers = memory_zeroed(&c->memory, c->servers.count, sizeof *life->servers);
+    if (!life->io || !life->servers)
+        goto fail;
+
+    nstime now = life->io->now(life->io);
+    for (size_t i = 0; i < c->servers.count; i++) {
+        server_begin(&life->servers[i], life, i, now);
+        if (pthread_mutex_init(&life->servers[i].lock, NULL) != 0)
+            goto fail;
+        life->server_count++;
+    }
+    if (!healer_new(life))
+        goto fail;
+    atomic_store(&c->page[LIFE_SERIAL], life->serial);
+    life->healer = life->io->spawn(life->io, healer_run, life_abandoned, life);
+    if (!life->healer)
+        goto fail;
+    return life;
+
+fail:
+    life_free(life);
+    return NULL;
+}
+
+bool life_begin(struct mend_client *c)
+{
+    struct life *life = life_new(c);
+
+    if (!life)
+        return false;
+    atomic_store(&c->life, life);
+    atomic_store(&c->page[LIFE_STAGE], LIFE_HERE);
+    return true;
+}
+
+/* A child's first call, or a call that runs beside it. */
+static struct life *reborn(struct mend_client *c)
+{
+    struct life *inherited = atomic_load(&c->life);
+    struct io   *io = inherited->io;
+
+    for (;;) {
+        uint32_t stage = LIFE_NONE;
+        if (atomic_compare_exchange_strong(&c->page[LIFE_STAGE], &stage, LIFE_BEGINS))
+            break;
+        if (stage == LIFE_HERE)
+            return atomic_load(&c->life);
+        io->yield(io);
+    }
+    io->forked(io);
+    bool begun = life_begin(c);
+    if (!begun)
+        atomic_store(&c->page[LIFE_STAGE], LIFE_NONE);
+    return begun ? atomic_load(&c->life) : NULL;
+}
+
+struct life *life_of(struct mend_client *c)
+{
+    if (atomic_load_explicit(&c->page[LIFE_STAGE], memory_order_acquire) == LIFE_HERE)
+        return atomic_load_explicit(&c->life, memory_order_relaxed);
+    return reborn(c);
+}
+
+bool life_end(struct mend_client *c)
+{
+    enum { CLOSE_MS = 90 }; /* of the 100 that mend_close promises */
+    struct life *life = atomic_load(&c->life);
+    struct io   *io = life->io;
+
+    if (atomic_load(&c->page[LIFE_STAGE]) != LIFE_HERE) { /* a child that never called */
+        io->forked(io);
+        return true;
+    }
+    atomic_store(&life->closing, true);
+    io->ring(io);
+    if (!io->join(io, life->healer, io->now(io) + MS(CLOSE_MS)))
+        return false;
+    life_free(life);
+    return true;
+}

@@ -1,0 +1,118 @@
+/* life.h - the client, and its life in one process: what threads share, and the locks that guard it.
+ *
+ * A struct mend_client is what a fork inherits: configuration, servers and ring, immutable once
+ * open. A struct life is what it does not: connections, health, the healer. A page that the
+ * kernel empties in a child tells that the life found there is the parent's; the child's first
+ * call closes its copies of the parent's descriptors, touches nothing else of the old life (its
+ * locks may be held by threads that do not exist here, so its memory is left alone), and builds
+ * its own.
+ *
+ * Locks: a server's, held for a few lines, with no system call and no other lock inside.
+ * What a call needs to know of a healthy server, or of one that is down, is in `gate`, without it.
+ */
+#ifndef MEND_CLIENT_LIFE_H
+#define MEND_CLIENT_LIFE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "core/health.h"
+#include "core/ring.h"
+#include "core/servers.h"
+#include "world/io.h"
+#include "world/pump.h"
+
+struct trial;
+
+/* One server, in one life. */
+struct server {
+    struct life              *life;
+    const struct server_spec *spec;
+    uint64_t                  id; /* no two servers of a process have the same */
+
+    /* Health, as calls see it, written under the lock: one word, so that it is always of one moment. */
+    _Atomic uint64_t gate;
+    _Atomic nstime   verdict_due; /* NEW and DOUBTFUL: the trial has its verdict by then */
+    _Atomic uint32_t turn;        /* changes when something does that callers wait for, ... */
+    _Atomic uint32_t waiting;     /* ...if any wait */
+
+    pthread_mutex_t   lock;
+    struct health     health;     /* and below: under the lock */
+    struct link      *idle;       /* the latest given back first */
+    unsigned          idle_count, open_count;
+    enum wire_dialect dialect;    /* as the last trial found it */
+    struct io_address address;    /* where the last trial found it */
+
+    struct trial *trial;          /* the healer's alone */
+};
+
+struct life {
+    struct mend_client *client;
+    uint32_t            serial;   /* counted over generations of processes */
+    struct io          *io;
+    struct io_thread   *healer;
+    struct healer      *rounds;   /* the healer's alone */
+    size_t              server_count;
+    struct server      *servers;
+    _Atomic bool        closing;
+    _Atomic bool        telling;  /* the healer is inside on_event */
+    _Atomic uint32_t    news;     /* as turn, for those who wait for several servers */
+    _Atomic uint32_t    waiting;
+};
+
+struct mend_client {
+    struct memory         memory;
+    mend_config           config;   /* with every default filled in; servers is NULL */
+    char                 *trial_key_text;
+    mend_bytes            trial_key;
+    struct servers        servers;
+    struct ring          *ring;
+    uint64_t              first_id; /* of its servers */
+    _Atomic uint32_t     *page;     /* two words, zero in a fresh child */
+    _Atomic(struct life *) life;
+};
+
+enum { LIFE_STAGE, LIFE_SERIAL };              /* the words: how far the life of this process is, and which it is */
+enum { LIFE_NONE, LIFE_BEGINS, LIFE_HERE };    /* its stages */
+
+/* The life of this process, built if this is a child that has none. NULL: no memory, descriptor or thread. */
+struct life *life_of(struct mend_client *c);
+
+/* Begins the first. False: no memory, descriptor or thread. */
+bool life_begin(struct mend_client *c);
+
+/* Ends it by the deadline. True: all is given back, and the client is to be freed by the caller;
+ * false: the healer hangs in the application's on_event, and frees both when it comes back. */
+bool life_end(struct mend_client *c);
+
+void client_free(struct mend_client *c);
+
+/* ---- Health, as calls see it ---- */
+struct gate {
+    mend_state state;
+    bool       troubled; /* successes are to be reported */
+    uint32_t   generation;
+};
+
+struct gate server_gate(const struct server *s);
+
+/* Whether calls are to be turned away at once: it is down, or its trial is overdue. */
+bool server_shut(const struct server *s, struct gate gate, nstime now);
+
+/* What a call came to. failed: by the server's fault, on a link that was dialed under this generation. */
+void server_served(struct server *s, uint32_t generation, nstime now);
+void server_failed(struct server *s, uint32_t generation, const char *why);
+
+/* After a change of health under the lock; it returns with the lock released, and everyone told. */
+void server_publish_and_unlock(struct server *s);
+
+/* Wakes those who wait for this server: all of them, or one and those who wait for several. */
+void server_changed(struct server *s, bool all);
+
+/* A snapshot for the application. The texts live in `texts`. */
+struct server_texts {
+    char why[sizeof((struct health *)0)->why];
+};
+void server_describe(struct server *s, nstime now, mend_server *out, struct server_texts *texts);
+
+#endif

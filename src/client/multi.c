@@ -1,0 +1,490 @@
+/* multi.c - calls about many keys, and about every server: all servers at the same time, one deadline.
+ *
+ * The keys are dealt out to parts, one a server, each with a link of its own. A part that has a link puts
+ * its questions on the line as the line takes them, so that writing and reading overlap; one pump turns
+ * all links. A part that has to wait for a link holds up no other, and no part holds a link while it
+ * waits for another's: a link is given back as soon as its answers are in.
+ */
+#include <assert.h>
+#include <string.h>
+
+#include "client/calls.h"
+#include "client/reply.h"
+#include "core/key.h"
+
+/* What one server is asked in one call: the wants from `first` on, `asked` of which are on the line or answered. */
+struct part {
+    struct server *server;
+    size_t         first, end, asked;
+    struct link   *link;
+    bool           over;
+    bool           retried; /* the link that it had first died idle */
+};
+
+struct multi {
+    struct call          call;
+    enum wire_verb       verb;
+    const mend_item     *items; /* of a set */
+    struct answer       *answers;
+    struct want         *wants; /* grouped by server */
+    struct part         *parts;
+    size_t               part_count;
+    struct link        **links;
+    struct io_poll      *polls;
+    struct replies_own  *own;
+};
+
+/* ---- Asking ---- */
+
+static struct wire_question question(struct multi *m, const struct want *w)
+{
+    struct wire_question q = {.verb = m->verb, .key = w->key, .key_binary = w->key_binary};
+
+    if (m->items) {
+        const mend_item *item = &m->items[w->into - m->answers];
+        q.value = item->value;
+        q.flags = item->store.flags;
+        q.exptime = exptime_of(m->call.io, item->store.ttl_s);
+    }
+    return q;
+}
+
+static void ask_next(struct multi *m, struct part *p)
+{
+    struct want *w = &m->wants[p->asked];
+
+    if (m->verb == WIRE_GET && !w->key_binary && p->end - p->asked > 1) {
+        size_t took = conn_ask_many(&p->link->conn, w, p->end - p->asked);
+        p->asked += took;
+        if (took)
+            return;
+    }
+    struct wire_question q = question(m, w);
+    mend_status          status = conn_ask(&p->link->conn, &q, w->into);
+    if (status)
+        answer_fail(w->into, status, status == MEND_E_ARGUMENT ? "the server speaks no protocol that has keys with such bytes" : "out of memory");
+    p->asked++;
+}
+
+static void fail_rest(struct multi *m, struct part *p, const struct answer *like)
+{
+    for (; p->asked < p->end; p->asked++)
+        answer_fail_text(m->wants[p->asked].into, like->status, like->error);
+    p->over = true;
+}
+
+static void give(struct multi *m, struct part *p, bool forgiven)
+{
+    pool_give(p->server, &m->call, p->link, forgiven);
+    p->link = NULL;
+}
+
+/* Of the wants that were asked, those that may be asked again come to the end, to be asked with the rest. */
+static bool take_back(struct multi *m, struct part *p)
+{
+    size_t first = p->asked;
+
+    for (size_t i = p->asked; i-- > p->first;) {
+        struct answer *into = m->wants[i].into;
+        if (!into->done || !into->again)
+            continue;
+        answer_reset(into);
+        struct want w = m->wants[--first];
+        m->wants[first] = m->wants[i];
+        m->wants[i] = w;
+    }
+    bool any = first < p->end;
+    p->first = p->asked = first;
+    return any;
+}
+
+/* Its link broke: what can be asked again is, once, if the link may have died while it was idle. */
+static void mourn(struct multi *m, struct part *p)
+{
+    struct answer like = {.status = p->link->conn.broke};
+    bool          served = p->link->pooled || like.status == MEND_E_SERVER;
+    bool          again = !p->retried && served && like.status != MEND_E_TIMEOUT && take_back(m, p);
+
+    answer_fail_text(&like, like.status, p->link->conn.why);
+    give(m, p, again);
+    p->retried = true;
+    if (!again)
+        fail_rest(m, p, &like);
+}
+
+/* What can be done for a part without waiting. */
+static void advance(struct multi *m, struct part *p)
+{
+    struct conn *c = &p->link->conn;
+
+    while (p->asked < p->end && conn_takes(c))
+        ask_next(m, p);
+    if (c->state == CONN_BROKEN)
+        mourn(m, p);
+    else if (p->asked == p->end && link_over(p->link)) {
+        give(m, p, false);
+        p->over = true;
+    }
+}
+
+/* ---- The round over all parts ---- */
+
+static void find_link(struct multi *m, struct part *p)
+{
+    struct answer a = {.error = ""};
+
+    switch (pool_try(p->server, &m->call, p->retried, &p->link, &a)) {
+    case POOL_LINK:
+    case POOL_WAIT:
+        break;
+    case POOL_NONE:
+        fail_rest(m, p, &a);
+        break;
+    }
+}
+
+/* One look at every part. Returns how many links are to be turned; *waiting: how many parts have none yet. */
+static size_t round_of(struct multi *m, size_t *waiting)
+{
+    size_t n = 0;
+
+    *waiting = 0;
+    for (size_t i = 0; i < m->part_count; i++) {
+        struct part *p = &m->parts[i];
+        if (!p->over && !p->link)
+            find_link(m, p);
+        if (!p->over && p->link)
+            advance(m, p);
+        if (p->over)
+            continue;
+        if (p->link)
+            m->links[n++] = p->link;
+        else
+            ++*waiting;
+    }
+    return n;
+}
+
+static void give_up_waiting(struct multi *m)
+{
+    for (size_t i = 0; i < m->part_count; i++) {
+        struct part *p = &m->parts[i];
+        if (p->over || p->link)
+            continue;
+        struct answer like;
+        if (server_gate(p->server).state == MEND_STATE_UP)
+            answer_fail(&like, MEND_E_BUSY, "every connection to the server was in use until the deadline");
+        else
+            answer_fail(&like, MEND_E_TIMEOUT, "the server was not reached by the deadline");
+        fail_rest(m, p, &like);
+    }
+}
+
+static void run_parts(struct multi *m)
+{
+    enum { GLANCE_MS = 1 }; /* between looks for a link of one part, while another's answers are awaited: rare */
+    struct call *call = &m->call;
+    struct life *life = call->life;
+    bool         told = false; /* that we wait */
+    size_t       waiting, n;
+
+    for (;;) {
+        uint32_t seen = atomic_load(&life->news);
+        n = round_of(m, &waiting);
+        if (n == 0 && waiting == 0)
+            break;
+        if (waiting && call->now >= call->deadline)
+            give_up_waiting(m);
+        else if (waiting && !told) { /* then look once more: what came before that told nobody */
+            atomic_fetch_add(&life->waiting, 1);
+            told = true;
+            continue;
+        } else if (n == 0)
+            call->io->wait(call->io, &life->news, seen, call->deadline);
+        if (n)
+            link_turn(m->links, m->polls, n, call->io, waiting ? call->now + MS(GLANCE_MS) : call->deadline, call->deadline);
+        call->now = call->io->now(call->io);
+    }
+    if (told)
+        atomic_fetch_sub(&life->waiting, 1);
+}
+
+/* ---- Memory of a call ---- */
+
+/* Pieces of the scratch buffer, in the order that they are asked for, each aligned. */
+static void *carve(struct buf *scratch, size_t n, size_t each)
+{
+    enum { ALIGN = _Alignof(max_align_t) };
+    void *p = scratch->data + scratch->len;
+    scratch->len += (n * each + ALIGN - 1) / ALIGN * ALIGN;
+    assert(scratch->len <= scratch->cap);
+    return p;
+}
+
+static bool prepare(struct multi *m, size_t n, size_t key_bytes)
+{
+    size_t      servers = m->call.life->server_count;
+    size_t      a_want = sizeof *m->wants, a_server = sizeof *m->parts + sizeof *m->links + sizeof *m->polls;
+    struct buf *scratch = &m->own->scratch;
+    size_t      slack = 8 * _Alignof(max_align_t);
+
+    if (n > (SIZE_MAX / 2 - key_bytes) / a_want)
+        return false;
+    scratch->len = 0;
+    if (!buf_reserve(scratch, n * a_want + servers * a_server + key_bytes + slack))
+        return false;
+    m->wants = carve(scratch, n, a_want);
+    m->parts = carve(scratch, servers, sizeof *m->parts);
+    m->links = carve(scratch, servers, sizeof *m->links);
+    m->polls = carve(scratch, servers, sizeof *m->polls);
+    memset(m->parts, 0, servers * sizeof *m->parts);
+    return true;
+}
+
+/* ---- Dealing out ---- */
+
+/* The i-th key of the application's, and what is said of its server. */
+struct source {
+    const mend_bytes *keys;
+    const mend_item  *items;
+    const mend_call  *options;
+};
+
+static mend_bytes key_at(const struct source *from, size_t i)
+{
+    return from->items ? from->items[i].key : from->keys[i];
+}
+
+static struct server *server_at(struct multi *m, const struct source *from, size_t i)
+{
+    return server_of(&m->call, key_at(from, i), from->items ? &from->items[i].store.call : from->options);
+}
+
+static mend_status check_at(const struct source *from, size_t i, bool *binary, const char **why)
+{
+    mend_status status = check_key(key_at(from, i), binary, why);
+
+    if (!status && from->items)
+        status = check_store(&from->items[i].store, why);
+    if (!status && from->items)
+        status = check_value(from->items[i].value, why);
+    return status;
+}
+
+/* Groups the good keys by server; a bad one has its answer already. Keys are copied, since they may lie in replies that are being filled. */
+static void deal(struct multi *m, const struct source *from, size_t n)
+{
+    struct life *life = m->call.life;
+    const char  *why;
+    bool         binary;
+    size_t       at = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        mend_status status = check_at(from, i, &binary, &why);
+        if (status)
+            answer_fail(&m->answers[i], status, why);
+        else
+            m->parts[server_at(m, from, i) - life->servers].end++;
+    }
+    for (size_t s = 0; s < life->server_count; s++) {
+        struct part *p = &m->parts[s];
+        p->server = &life->servers[s];
+        p->over = p->end == 0;
+        p->first = p->asked = at;
+        at += p->end;
+        p->end = p->first; /* counts up again below */
+    }
+    for (size_t i = 0; i < n; i++) {
+        if (m->answers[i].done)
+            continue;
+        mend_bytes key = key_at(from, i);
+        char      *copy = m->own->scratch.data + m->own->scratch.len;
+        memcpy(copy, key.data, key.len);
+        m->own->scratch.len += key.len;
+        check_key(key, &binary, &why);
+        m->wants[m->parts[server_at(m, from, i) - life->servers].end++] =
+            (struct want){.key = mend_mem(copy, key.len), .key_binary = binary, .into = &m->answers[i]};
+    }
+    m->part_count = life->server_count;
+}
+
+/* ---- Telling ---- */
+
+/* Names live with the replies, since those outlive the client. */
+static void name_servers(struct multi *m, mend_replies *rs)
+{
+    struct buf *names = &m->own->names;
+    size_t      bytes = 0;
+
+    for (size_t i = 0; i < m->part_count; i++)
+        bytes += strlen(m->parts[i].server->spec->name) + 1;
+    names->len = 0;
+    if (!buf_reserve(names, bytes))
+        return;
+    for (size_t i = 0, k = 0; i < m->part_count; i++) {
+        const char *name = names->data + names->len;
+        if (k < m->parts[i].end)
+            buf_add(names, m->parts[i].server->spec->name, strlen(m->parts[i].server->spec->name) + 1);
+        for (; k < m->parts[i].end; k++)
+            rs->at[m->wants[k].into - m->answers].server = name;
+    }
+}
+
+/* What a call about many returns: a bad argument first, since only the caller can mend it. */
+static mend_status verdict(const struct answer *answers, size_t n)
+{
+    mend_status first = MEND_OK;
+
+    for (size_t i = 0; i < n; i++) {
+        if (answers[i].status == MEND_E_ARGUMENT)
+            return MEND_E_ARGUMENT;
+        if (answers[i].status < 0 && first == MEND_OK)
+            first = answers[i].status;
+    }
+    return first;
+}
+
+static mend_status tell(struct multi *m, mend_replies *rs)
+{
+    for (size_t i = 0; i < rs->count; i++)
+        reply_show(&rs->at[i], &m->answers[i]);
+    name_servers(m, rs);
+    return verdict(m->answers, rs->count);
+}
+
+/* ---- The calls ---- */
+
+static mend_status refuse_all(mend_replies *rs, mend_status status, const char *why)
+{
+    for (size_t i = 0; i < rs->count; i++)
+        reply_refuse(&rs->at[i], status, why);
+    return status;
+}
+
+static mend_status run(struct mend_client *c, const struct source *from, size_t n, enum wire_verb verb, mend_replies *rs)
+{
+    struct multi m = {.verb = verb, .items = from->items};
+    const char  *why;
+    size_t       key_bytes = 0;
+
+    rs->count = 0;
+    if (!c || (n && !from->keys && !from->items))
+        return MEND_E_ARGUMENT;
+    m.own = replies_begin(rs, n, &c->memory);
+    if (!m.own)
+        return MEND_E_MEMORY;
+    mend_status status = check_call(from->options, &why);
+    if (!status)
+        status = call_begin(&m.call, c, from->options ? from->options->timeout_ms : 0, &why);
+    if (status)
+        return refuse_all(rs, status, why);
+
+    m.answers = m.own->answers;
+    for (size_t i = 0; i < n; i++)
+        key_bytes += key_at(from, i).len <= KEY_MAX ? key_at(from, i).len : 0;
+    if (!prepare(&m, n, key_bytes))
+        return refuse_all(rs, MEND_E_MEMORY, "out of memory for the call");
+    deal(&m, from, n);
+    int before = cancel_off();
+    run_parts(&m);
+    cancel_restore(before);
+    return tell(&m, rs);
+}
+
+/* As run, for those who do not want the replies. */
+static mend_status run_quietly(struct mend_client *c, const struct source *from, size_t n, enum wire_verb verb, mend_replies *rs)
+{
+    mend_replies local = MEND_REPLIES;
+    mend_status  status = run(c, from, n, verb, rs ? rs : &local);
+
+    mend_replies_free(&local);
+    return status;
+}
+
+mend_status mend_get_multi_with(mend_client *c, const mend_bytes *keys, size_t n, const mend_call *options, mend_replies *rs)
+{
+    return rs ? run(c, &(struct source){.keys = keys, .options = options}, n, WIRE_GET, rs) : MEND_E_ARGUMENT;
+}
+
+mend_status mend_get_multi(mend_client *c, const mend_bytes *keys, size_t n, mend_replies *rs)
+{
+    return mend_get_multi_with(c, keys, n, NULL, rs);
+}
+
+mend_status mend_set_multi(mend_client *c, const mend_item *items, size_t n, mend_replies *rs)
+{
+    return run_quietly(c, &(struct source){.items = items}, n, WIRE_SET, rs);
+}
+
+mend_status mend_delete_multi(mend_client *c, const mend_bytes *keys, size_t n, mend_replies *rs)
+{
+    return run_quietly(c, &(struct source){.keys = keys}, n, WIRE_DELETE, rs);
+}
+
+/* ---- Every server ---- */
+
+/* One question to each: part i is server i, and its only want. */
+static void deal_each(struct multi *m, mend_bytes key)
+{
+    struct life *life = m->call.life;
+
+    for (size_t i = 0; i < life->server_count; i++) {
+        m->wants[i] = (struct want){.key = key, .into = &m->answers[i]};
+        m->parts[i] = (struct part){.server = &life->servers[i], .first = i, .asked = i, .end = i + 1};
+    }
+    m->part_count = life->server_count;
+}
+
+/* The first failure becomes the reply, with the server whose it is. */
+static mend_status tell_first(struct multi *m, const mend_replies *rs, mend_reply *reply)
+{
+    mend_status status = verdict(m->answers, rs->count);
+    size_t      i = 0;
+
+    if (!reply)
+        return status;
+    while (i < rs->count && status && m->answers[i].status != status)
+        i++;
+    struct reply_own *own = reply_begin(reply, &m->call.life->client->memory);
+    if (!own)
+        return status;
+    if (!status)
+        return reply_end(reply, own, NULL);
+    own->answer.maybe_applied = m->answers[i].maybe_applied;
+    answer_fail_text(&own->answer, status, m->answers[i].error);
+    return reply_end(reply, own, &m->call.life->servers[i]);
+}
+
+static mend_status ask_each(struct mend_client *c, enum wire_verb verb, mend_reply *reply)
+{
+    struct multi m = {.verb = verb};
+    mend_replies rs = MEND_REPLIES;
+    const char  *why;
+    mend_status  status = call_begin(&m.call, c, 0, &why);
+
+    if (status)
+        return reply_refuse(reply, status, why);
+    m.own = replies_begin(&rs, c->servers.count, &c->memory);
+    if (!m.own || !prepare(&m, rs.count, 0)) {
+        mend_replies_free(&rs);
+        return reply_refuse(reply, MEND_E_MEMORY, "out of memory for the call");
+    }
+    m.answers = m.own->answers;
+    deal_each(&m, c->trial_key);
+    int before = cancel_off();
+    run_parts(&m);
+    cancel_restore(before);
+    status = tell_first(&m, &rs, reply);
+    mend_replies_free(&rs);
+    return status;
+}
+
+mend_status mend_ping(mend_client *c, mend_reply *reply)
+{
+    return ask_each(c, WIRE_EXISTS, reply);
+}
+
+mend_status mend_flush_all(mend_client *c, mend_reply *reply)
+{
+    return ask_each(c, WIRE_FLUSH_ALL, reply);
+}

@@ -1,0 +1,229 @@
+/* open.c - the face: opening and closing. What a configuration may say, and in which words it is refused.
+ *
+ * Nothing here waits for the network: the healer tries the servers from the moment that it runs.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "client/calls.h"
+#include "client/reply.h"
+#include "core/key.h"
+
+/* Where mend_open says what is wrong. */
+struct complaint {
+    char text[256];
+};
+
+/* ---- The configuration ---- */
+
+/* The numbers of a configuration: what 0 means, what they may be, and whether MEND_ZERO may be said. */
+struct number {
+    const char *name;
+    size_t      at;
+    int         otherwise, least, most;
+    bool        zero;
+};
+
+#define FIELD(f) #f, offsetof(mend_config, f)
+
+static const struct number numbers[] = {
+    {FIELD(timeout_ms), 100, 1, 24 * 60 * 60 * 1000, false},
+    {FIELD(connections_idle_max), 2, 1, 10000, true},
+    {FIELD(connections_max), 64, 1, 10000, false},
+    {FIELD(failures_allowed), 10, 1, 1000000, true},
+    {FIELD(heal_max_ms), 1000, 1, 60 * 60 * 1000, false},
+    {FIELD(tcp_keepalive_s), 60, 1, 32767, true},
+    {FIELD(tcp_user_timeout_ms), -1, 1, 24 * 60 * 60 * 1000, true}, /* by default it follows timeout_ms */
+};
+
+static bool refuse(struct complaint *complaint, const char *format, const char *name, int64_t value)
+{
+    snprintf(complaint->text, sizeof complaint->text, format, name, value);
+    return false;
+}
+
+static bool fill_number(mend_config *config, const struct number *n, struct complaint *complaint)
+{
+    int value;
+    memcpy(&value, (char *)config + n->at, sizeof value);
+
+    if (value == MEND_ZERO) {
+        if (!n->zero)
+            return refuse(complaint, "%s: cannot be zero", n->name, 0);
+        value = 0;
+    } else if (value == 0)
+        value = n->otherwise;
+    else if (value < 0)
+        return refuse(complaint, "%s: is negative (%" PRId64 ")", n->name, value);
+    else if (value > n->most)
+        return refuse(complaint, "%s: is too large (%" PRId64 ")", n->name, value);
+    memcpy((char *)config + n->at, &value, sizeof value);
+    return true;
+}
+
+static bool fill_numbers(mend_config *config, struct complaint *complaint)
+{
+    enum { USER_TIMEOUTS = 10, USER_TIMEOUT_LEAST_MS = 1000 };
+
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+        if (!fill_number(config, &numbers[i], complaint))
+            return false;
+    if (config->tcp_user_timeout_ms < 0) {
+        int64_t follows = (int64_t)config->timeout_ms * USER_TIMEOUTS;
+        config->tcp_user_timeout_ms = (int)(follows < USER_TIMEOUT_LEAST_MS ? USER_TIMEOUT_LEAST_MS : follows > INT32_MAX ? INT32_MAX : follows);
+    }
+    if (config->value_max_bytes == 0)
+        config->value_max_bytes = 64 * 1024 * 1024;
+    if (config->value_max_bytes < 0)
+        return refuse(complaint, "%s: is negative or zero (%" PRId64 ")", "value_max_bytes", config->value_max_bytes);
+    return true;
+}
+
+static bool check(const mend_config *config, struct complaint *complaint)
+{
+    const mend_allocator *a = &config->allocator;
+    int                   hooks = (a->allocate != NULL) + (a->reallocate != NULL) + (a->release != NULL);
+
+    if (hooks != 0 && hooks != 3)
+        return refuse(complaint, "%s: give all three functions or none (%" PRId64 " given)", "allocator", hooks);
+    for (size_t i = 0; i < sizeof config->reserved / sizeof *config->reserved; i++)
+        if (config->reserved[i])
+            return refuse(complaint, "%s: word %" PRId64 " is not zero", "reserved", (int64_t)i);
+    if ((int)config->distribution < 0 || config->distribution > MEND_DISTRIBUTION_CRC32)
+        return refuse(complaint, "%s: there is no such distribution (%" PRId64 ")", "distribution", config->distribution);
+    bool binary;
+    const char *why;
+    mend_bytes  key = mend_str(config->trial_key ? config->trial_key : "mend:trial");
+    if (check_key(key, &binary, &why) != MEND_OK || binary || key.len > KEY_BINARY_MAX)
+        return refuse(complaint, "%s: is not a plain key of 1 to %" PRId64 " bytes", "trial_key", KEY_BINARY_MAX);
+    return true;
+}
+
+/* ---- Opening ---- */
+
+/* No two servers of a process have the same number: replies remember by it whose name they hold. */
+static uint64_t take_ids(size_t n)
+{
+    static _Atomic uint64_t next = 1;
+    return atomic_fetch_add(&next, n);
+}
+
+static bool keep_trial_key(struct mend_client *c, const char *text)
+{
+    size_t size = strlen(text) + 1;
+
+    c->trial_key_text = memory_allocate(&c->memory, size);
+    if (!c->trial_key_text)
+        return false;
+    memcpy(c->trial_key_text, text, size);
+    c->trial_key = mend_mem(c->trial_key_text, size - 1);
+    c->config.trial_key = c->trial_key_text;
+    return true;
+}
+
+/* On failure the client is to be freed. */
+static mend_status build(struct mend_client *c, const mend_config *config, struct complaint *complaint)
+{
+    c->config = *config;
+    c->config.servers = NULL;
+    if (!fill_numbers(&c->config, complaint))
+        return MEND_E_ARGUMENT;
+
+    mend_status status = servers_parse(&c->servers, config->servers, &c->memory, complaint->text, sizeof complaint->text);
+    if (status)
+        return status;
+    c->first_id = take_ids(c->servers.count);
+    c->ring = ring_build(&c->servers, config->distribution, &c->memory);
+    if (!c->ring || !keep_trial_key(c, config->trial_key ? config->trial_key : "mend:trial")) {
+        refuse(complaint, "%s", "out of memory for the client", 0);
+        return MEND_E_MEMORY;
+    }
+    c->page = io_posix_fork_page();
+    if (!c->page) {
+        refuse(complaint, "%s", "no page that tells a fork (MADV_WIPEONFORK, Linux 4.14) is to be had", 0);
+        return MEND_E_MEMORY;
+    }
+    if (!life_begin(c)) {
+        refuse(complaint, "%s", "no memory, descriptor or thread for the client is to be had", 0);
+        return MEND_E_MEMORY;
+    }
+    return MEND_OK;
+}
+
+static mend_status open_client(const mend_config *config, mend_client **client, struct complaint *complaint)
+{
+    if (!check(config, complaint))
+        return MEND_E_ARGUMENT;
+
+    struct memory       memory = memory_from(&config->allocator);
+    struct mend_client *c = memory_zeroed(&memory, 1, sizeof *c);
+    if (!c) {
+        refuse(complaint, "%s", "out of memory for the client", 0);
+        return MEND_E_MEMORY;
+    }
+    c->memory = memory;
+    mend_status status = build(c, config, complaint);
+    if (status)
+        client_free(c);
+    else
+        *client = c;
+    return status;
+}
+
+mend_status mend_open(const mend_config *config, mend_client **client, mend_reply *reply)
+{
+    struct complaint complaint = {""};
+    mend_status      status = MEND_E_ARGUMENT;
+    struct memory    memory = memory_from(NULL);
+
+    if (client)
+        *client = NULL;
+    if (!client)
+        refuse(&complaint, "%s", "client: is NULL", 0);
+    else if (!config)
+        refuse(&complaint, "%s", "config: is NULL", 0);
+    else if (config->size != sizeof *config)
+        refuse(&complaint, "%s: is %" PRId64 ", which is no mend_config that this library knows", "size", (int64_t)config->size);
+    else
+        status = open_client(config, client, &complaint);
+    if (!reply)
+        return status;
+
+    if (status == MEND_OK)
+        memory = (*client)->memory;
+    struct reply_own *own = reply_begin(reply, &memory);
+    if (!own) { /* a client that is open stays open: only the reply has no memory */
+        reply->status = status;
+        reply->error = status ? mend_status_text(status) : "";
+        return status;
+    }
+    memcpy(own->error, complaint.text, sizeof own->error);
+    answer_fail(&own->answer, status, own->error);
+    return reply_end(reply, own, NULL);
+}
+
+/* ---- Closing ---- */
+
+void client_free(struct mend_client *c)
+{
+    struct memory memory = c->memory;
+
+    if (c->page)
+        io_posix_fork_page_free(c->page);
+    ring_free(c->ring);
+    servers_free(&c->servers);
+    memory_release(&memory, c->trial_key_text);
+    memory_release(&memory, c);
+}
+
+void mend_close(mend_client *c)
+{
+    if (!c)
+        return;
+    struct life *life = atomic_load(&c->life);
+    if (atomic_load(&life->telling) && life->io->is_me(life->io, life->healer))
+        return;
+    if (life_end(c))
+        client_free(c);
+}

@@ -1,0 +1,299 @@
+/* pool.c - see pool.h. */
+#include "client/pool.h"
+
+enum { LOOK_AFTER_MS = 10 }; /* a link that was idle for less is used unseen: a look costs a system call */
+
+/* ---- Links ---- */
+
+static void count_open(struct server *s, int change)
+{
+    pthread_mutex_lock(&s->lock);
+    s->open_count += (unsigned)change;
+    pthread_mutex_unlock(&s->lock);
+}
+
+/* One that is counted already. */
+static struct link *link_new(struct server *s)
+{
+    const struct mend_client *c = s->life->client;
+    struct link              *l = memory_zeroed(&c->memory, 1, sizeof *l);
+
+    if (!l)
+        return NULL;
+    conn_init(&l->conn, &c->memory, c->trial_key, (uint64_t)c->config.value_max_bytes);
+    l->sock = (struct io_sock)IO_SOCK_CLOSED;
+    return l;
+}
+
+struct link *pool_link_new(struct server *s)
+{
+    struct link *l = link_new(s);
+    if (l)
+        count_open(s, 1);
+    return l;
+}
+
+/* Does not count. */
+static void link_free(struct server *s, struct link *l, bool reset)
+{
+    link_close(l, s->life->io, reset);
+    conn_release(&l->conn);
+    memory_release(&s->life->client->memory, l);
+}
+
+void pool_link_free(struct server *s, struct link *l, bool reset)
+{
+    link_free(s, l, reset);
+    count_open(s, -1);
+    server_changed(s, false);
+}
+
+/* ---- Taking ---- */
+
+static enum pool_result none(struct answer *a, mend_status status, const char *why)
+{
+    answer_fail(a, status, why);
+    return POOL_NONE;
+}
+
+/* An idle link; or NULL, and *dial says whether the caller may open one, which is then counted. */
+static struct link *pop(struct server *s, struct gate gate, bool *dial, struct io_address *to, enum wire_dialect *hint)
+{
+    unsigned most = (unsigned)s->life->client->config.connections_max;
+
+    pthread_mutex_lock(&s->lock);
+    struct link *l = s->idle;
+    *dial = false;
+    if (l) {
+        s->idle = l->next;
+        s->idle_count--;
+    } else if (gate.state == MEND_STATE_UP && s->open_count < most && s->address.len) {
+        s->open_count++;
+        *dial = true;
+        *to = s->address;
+        *hint = s->dialect;
+    }
+    pthread_mutex_unlock(&s->lock);
+    return l;
+}
+
+static bool usable(struct link *l, struct call *call, struct gate gate, bool suspicious)
+{
+    if (l->generation != gate.generation)
+        return false;
+    if (suspicious || call->now - l->idle_since > MS(LOOK_AFTER_MS))
+        return link_quiet(l, call->io);
+    return true;
+}
+
+static enum pool_result dial(struct server *s, struct call *call, struct gate gate, const struct io_address *to, enum wire_dialect hint, struct link **link,
+                             struct answer *a)
+{
+    struct link *l = link_new(s);
+
+    if (!l || !link_dial(l, call->io, to, hint)) {
+        if (l)
+            link_free(s, l, false);
+        count_open(s, -1);
+        return none(a, MEND_E_MEMORY, "out of memory for a connection");
+    }
+    l->generation = gate.generation;
+    *link = l;
+    return POOL_LINK;
+}
+
+enum pool_result pool_try(struct server *s, struct call *call, bool suspicious, struct link **link, struct answer *a)
+{
+    struct io_address to;
+    enum wire_dialect hint;
+    bool              may_dial;
+
+    for (;;) {
+        struct gate gate = server_gate(s);
+        if (server_shut(s, gate, call->now))
+            return none(a, MEND_E_DOWN, "the server is down");
+        if (gate.state == MEND_STATE_NEW)
+            return POOL_WAIT;
+
+        struct link *l = pop(s, gate, &may_dial, &to, &hint);
+        if (!l && !may_dial)
+            return POOL_WAIT;
+        if (!l)
+            return dial(s, call, gate, &to, hint, link, a);
+        if (usable(l, call, gate, suspicious)) {
+            l->pooled = true;
+            *link = l;
+            return POOL_LINK;
+        }
+        pool_link_free(s, l, false);
+    }
+}
+
+/* Waits until something changes at this server. False: the deadline has come. */
+static bool await(struct server *s, struct call *call, uint32_t seen)
+{
+    call->io->wait(call->io, &s->turn, seen, call->deadline);
+    call->now = call->io->now(call->io);
+    return call->now < call->deadline;
+}
+
+static enum pool_result wait_and_try(struct server *s, struct call *call, bool suspicious, struct link **link, struct answer *a)
+{
+    enum pool_result result;
+
+    atomic_fetch_add(&s->waiting, 1);
+    for (;;) {
+        uint32_t seen = atomic_load(&s->turn);
+        result = pool_try(s, call, suspicious, link, a);
+        if (result != POOL_WAIT)
+            break;
+        if (!await(s, call, seen)) {
+            mend_state state = server_gate(s).state;
+            result = state == MEND_STATE_UP ? none(a, MEND_E_BUSY, "every connection to the server was in use until the deadline")
+                                            : none(a, MEND_E_TIMEOUT, "the server was not reached by the deadline");
+            break;
+        }
+    }
+    atomic_fetch_sub(&s->waiting, 1);
+    if (result == POOL_NONE)
+        server_changed(s, false); /* a turn that was meant for us is somebody else's */
+    return result;
+}
+
+/* Finishes what a dial began. */
+static bool dialed(struct server *s, struct call *call, struct link *l, struct answer *a)
+{
+    if (l->conn.state == CONN_READY)
+        return true;
+    link_run(l, call->io, call->now, call->deadline);
+    call->now = call->io->now(call->io);
+    if (l->conn.state == CONN_READY)
+        return true;
+    answer_fail_text(a, l->conn.broke, l->conn.why);
+    pool_give(s, call, l, false);
+    return false;
+}
+
+bool pool_take(struct server *s, struct call *call, bool suspicious, struct link **link, struct answer *a)
+{
+    enum pool_result result = pool_try(s, call, suspicious, link, a);
+
+    if (result == POOL_WAIT)
+        result = wait_and_try(s, call, suspicious, link, a);
+    return result == POOL_LINK && dialed(s, call, *link, a);
+}
+
+/* ---- Giving back ---- */
+
+/* Whether a broken link is the server's doing. Its error lines (E_SERVER) and our own want of memory are not. */
+static bool blames_server(const struct link *l)
+{
+    switch (l->conn.broke) {
+    case MEND_E_TIMEOUT:
+        return !l->late;
+    case MEND_E_IO:
+    case MEND_E_PROTOCOL:
+        return true;
+    default:
+        return false;
+    }
+}
+
+static void put_idle(struct server *s, struct link *l)
+{
+    l->next = s->idle;
+    s->idle = l;
+    s->idle_count++;
+}
+
+/* Into the pool, if it has room for it or somebody waits for it. */
+static bool keep(struct server *s, struct link *l, nstime idle_since)
+{
+    unsigned room = (unsigned)s->life->client->config.connections_idle_max;
+
+    l->idle_since = idle_since;
+    pthread_mutex_lock(&s->lock);
+    bool kept = l->generation == s->health.generation && health_askable(s->health.state) &&
+                (s->idle_count < room || atomic_load(&s->waiting) || atomic_load(&s->life->waiting));
+    if (kept)
+        put_idle(s, l);
+    pthread_mutex_unlock(&s->lock);
+    if (kept)
+        server_changed(s, false);
+    return kept;
+}
+
+void pool_give(struct server *s, struct call *call, struct link *l, bool forgiven)
+{
+    if (l->conn.state == CONN_BROKEN) {
+        if (!forgiven && blames_server(l))
+            server_failed(s, l->generation, l->conn.why);
+        pool_link_free(s, l, false);
+        return;
+    }
+    if (server_gate(s).troubled)
+        server_served(s, l->generation, call->io->now(call->io));
+    /* What is over idle_max is reset, not closed: nothing is outstanding on it, and thousands of closes would leave no port. */
+    if (!keep(s, l, call->now))
+        pool_link_free(s, l, true);
+}
+
+/* ---- The healer's ---- */
+
+bool pool_admit(struct server *s, struct link *l, uint32_t generation, nstime now)
+{
+    pthread_mutex_lock(&s->lock);
+    struct health *h = &s->health;
+    if (h->generation != generation) {
+        pthread_mutex_unlock(&s->lock);
+        return false;
+    }
+    health_trial_passed(h, generation, now);
+    s->address = l->to;
+    s->dialect = l->conn.dialect;
+    l->generation = h->generation;
+    l->idle_since = now;
+    put_idle(s, l); /* even beyond idle_max: somebody may wait for just this */
+    server_publish_and_unlock(s);
+    return true;
+}
+
+static struct link *take_all(struct server *s)
+{
+    pthread_mutex_lock(&s->lock);
+    struct link *all = s->idle;
+    s->idle = NULL;
+    s->idle_count = 0;
+    pthread_mutex_unlock(&s->lock);
+    return all;
+}
+
+void pool_sweep(struct server *s)
+{
+    struct gate gate = server_gate(s);
+
+    for (struct link *l = take_all(s), *next; l; l = next) {
+        next = l->next;
+        if (l->generation != gate.generation || !link_quiet(l, s->life->io) || !keep(s, l, l->idle_since))
+            pool_link_free(s, l, false);
+    }
+}
+
+size_t pool_watch(struct server *s, struct io_sock *socks, size_t most)
+{
+    size_t n = 0;
+
+    pthread_mutex_lock(&s->lock);
+    for (struct link *l = s->idle; l && n < most; l = l->next)
+        socks[n++] = l->sock;
+    pthread_mutex_unlock(&s->lock);
+    return n;
+}
+
+void pool_close(struct server *s)
+{
+    for (struct link *l = take_all(s), *next; l; l = next) {
+        next = l->next;
+        link_free(s, l, false);
+    }
+}

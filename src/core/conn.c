@@ -1,0 +1,703 @@
+/* conn.c - see conn.h. */
+#include "core/conn.h"
+
+#include <assert.h>
+#include <string.h>
+
+#include "core/key.h"
+
+enum {
+    CONN_IN_BYTES = 16 * 1024,  /* one recv's worth; four of the longest lines must fit */
+    CONN_OUT_BYTES = 64 * 1024, /* questions that wait to be sent: a quarter of the usual socket buffer */
+    CONN_LINE_MAX = 1024,       /* questions in flight */
+    CONN_MANY_BYTES = 8 * 1024, /* a classic gets' length: memcached reads at least 16 KB of one line */
+};
+
+/* One question in flight. */
+struct ask {
+    enum wire_verb verb;
+    uint64_t       opaque;
+    uint64_t       begins;    /* where on the line its first byte is */
+    bool           answering; /* a head line of its answer has come */
+    struct want    one;       /* the key of a question about one */
+    struct want   *many;      /* those of a gets, else NULL */
+    size_t         n, next;   /* how many, and where the answers have come to */
+};
+
+static const unsigned char may[] = {
+    [CONN_COLD] = 1 << CONN_DIALING,
+    [CONN_DIALING] = 1 << CONN_PROVING | 1 << CONN_BROKEN,
+    [CONN_PROVING] = 1 << CONN_READY | 1 << CONN_BROKEN,
+    [CONN_READY] = 1 << CONN_BROKEN,
+    [CONN_BROKEN] = 1 << CONN_COLD,
+};
+
+static void become(struct conn *c, enum conn_state next)
+{
+    assert(may[c->state] & 1 << next);
+    c->state = next;
+}
+
+/* ---- Answers ---- */
+
+void answer_reset(struct answer *a)
+{
+    struct buf value = a->value;
+
+    value.len = 0;
+    *a = (struct answer){.ttl_s = MEND_TTL_UNKNOWN, .value = value, .error = ""};
+}
+
+void answer_fail(struct answer *a, mend_status status, const char *error)
+{
+    a->status = status;
+    a->error = error;
+    a->done = true;
+}
+
+/* Keeps the server's own words: printable ones, since they end in logs and on terminals. */
+static void keep_text(char *to, size_t size, const char *before, mend_bytes text)
+{
+    const char *p = text.data;
+    size_t      n = strlen(before);
+
+    assert(n < size);
+    memcpy(to, before, n);
+    for (size_t i = 0; i < text.len && n + 1 < size; i++)
+        to[n++] = p[i] >= ' ' && p[i] <= '~' ? p[i] : '?';
+    to[n] = '\0';
+}
+
+void answer_fail_text(struct answer *a, mend_status status, const char *error)
+{
+    keep_text(a->text, sizeof a->text, "", mend_str(error));
+    answer_fail(a, status, a->text);
+}
+
+static const char *error_word(enum wire_kind kind)
+{
+    return kind == WIRE_SERVER_ERROR ? "SERVER_ERROR " : kind == WIRE_CLIENT_ERROR ? "CLIENT_ERROR " : "ERROR ";
+}
+
+/* ---- Life ---- */
+
+void conn_init(struct conn *c, const struct memory *memory, mend_bytes trial_key, uint64_t value_max)
+{
+    *c = (struct conn){
+        .state = CONN_COLD,
+        .why = "",
+        .trial_key = trial_key,
+        .value_max = value_max,
+        .in = {.memory = memory},
+        .out = {.memory = memory},
+    };
+}
+
+void conn_release(struct conn *c)
+{
+    memory_release(c->in.memory, c->line);
+    c->line = NULL;
+    c->line_cap = 0;
+    buf_release(&c->in);
+    buf_release(&c->out);
+}
+
+static void forget(struct conn *c)
+{
+    become(c, CONN_COLD);
+    c->in.len = c->in_at = c->out.len = c->out_at = 0;
+    c->big = mend_mem(NULL, 0);
+    c->crlf = 0;
+    c->asked = c->sent = c->value_left = 0;
+    c->reading = NULL;
+    c->sink = NULL;
+    c->reflects = c->heard = c->ambiguous = c->writes = false;
+    c->broke = MEND_OK;
+    c->why = "";
+}
+
+bool conn_dial(struct conn *c, enum wire_dialect hint, uint32_t opaque)
+{
+    if (c->state == CONN_BROKEN)
+        forget(c);
+    if (!buf_reserve(&c->in, CONN_IN_BYTES))
+        return false;
+    c->dialect = hint;
+    c->asks = hint == WIRE_CLASSIC ? WIRE_CLASSIC : WIRE_META;
+    c->opaque = opaque;
+    become(c, CONN_DIALING);
+    return true;
+}
+
+static struct ask *ask_at(const struct conn *c, size_t i)
+{
+    return &c->line[(c->line_head + i) & (c->line_cap - 1)];
+}
+
+/* ---- Questions ---- */
+
+static bool line_reserve(struct conn *c, size_t more)
+{
+    if (c->line_count + more <= c->line_cap)
+        return true;
+
+    size_t      cap = c->line_cap ? c->line_cap * 2 : 4;
+    struct ask *line = memory_zeroed(c->in.memory, cap, sizeof *line);
+    if (!line)
+        return false;
+    for (size_t i = 0; i < c->line_count; i++)
+        line[i] = *ask_at(c, i);
+    memory_release(c->in.memory, c->line);
+    c->line = line;
+    c->line_head = 0;
+    c->line_cap = cap;
+    return true;
+}
+
+/* What was appended to out from `before` on becomes the last question of the line. */
+static struct ask *line_add(struct conn *c, enum wire_verb verb, size_t before)
+{
+    assert(c->line_count < c->line_cap);
+    struct ask *a = ask_at(c, c->line_count++);
+    *a = (struct ask){.verb = verb, .opaque = c->opaque, .begins = c->asked, .n = 1};
+    c->asked += c->out.len - before;
+    c->writes |= wire_writes(verb);
+    return a;
+}
+
+static mend_status ask_one(struct conn *c, const struct wire_question *q, struct answer *into)
+{
+    size_t before = c->out.len;
+
+    if (q->key_binary && c->asks != WIRE_META)
+        return MEND_E_ARGUMENT;
+    if (!line_reserve(c, 1) || !wire_ask(&c->out, q, c->asks, ++c->opaque))
+        return MEND_E_MEMORY;
+
+    struct ask *a = line_add(c, q->verb, before);
+    a->one = (struct want){.key = q->key, .key_binary = q->key_binary, .into = into};
+    if (wire_carries_value(q->verb) && q->value.len > WIRE_COPY_MAX) {
+        c->big = q->value;
+        c->crlf = 2;
+        c->asked += q->value.len + 2;
+    }
+    return MEND_OK;
+}
+
+static bool prove(struct conn *c)
+{
+    struct wire_question q = {.verb = WIRE_PROVE, .key = c->trial_key};
+    return ask_one(c, &q, NULL) == MEND_OK;
+}
+
+void conn_dialed(struct conn *c)
+{
+    become(c, CONN_PROVING);
+    if (!prove(c))
+        conn_fail(c, MEND_E_MEMORY, "out of memory");
+}
+
+bool conn_refused_meta(const struct conn *c)
+{
+    return c->state == CONN_BROKEN && c->broke == MEND_E_IO && c->dialect == WIRE_UNKNOWN && c->sent > 0 && !c->heard;
+}
+
+bool conn_takes(const struct conn *c)
+{
+    return c->state == CONN_READY && c->crlf == 0 && c->line_count < CONN_LINE_MAX && c->out.len - c->out_at < CONN_OUT_BYTES;
+}
+
+mend_status conn_ask(struct conn *c, const struct wire_question *q, struct answer *into)
+{
+    assert(conn_takes(c));
+    return ask_one(c, q, into);
+}
+
+size_t conn_ask_many(struct conn *c, struct want *wants, size_t n)
+{
+    assert(conn_takes(c));
+    size_t before = c->out.len, took = 0;
+
+    if (!line_reserve(c, 2) || !buf_reserve(&c->out, CONN_MANY_BYTES + KEY_MAX + 8))
+        return 0;
+    buf_add(&c->out, "gets", 4);
+    for (; took < n && !wants[took].key_binary && c->out.len - before < CONN_MANY_BYTES; took++) {
+        buf_add(&c->out, " ", 1);
+        buf_add(&c->out, wants[took].key.data, wants[took].key.len);
+    }
+    buf_add(&c->out, "\r\n", 2);
+
+    struct ask *a = line_add(c, WIRE_GET_MANY, before);
+    a->many = wants;
+    a->n = took;
+    if (c->asks == WIRE_META && !prove(c)) {
+        c->line_count--;
+        c->asked = a->begins;
+        c->out.len = before;
+        return 0;
+    }
+    return took;
+}
+
+bool conn_at_rest(const struct conn *c)
+{
+    return c->line_count == 0 && c->out_at == c->out.len && c->crlf == 0;
+}
+
+/* ---- Sending ---- */
+
+size_t conn_pending(const struct conn *c, mend_bytes pending[3])
+{
+    size_t n = 0;
+
+    if (c->state != CONN_PROVING && c->state != CONN_READY)
+        return 0;
+    if (c->out_at < c->out.len)
+        pending[n++] = mend_mem(c->out.data + c->out_at, c->out.len - c->out_at);
+    if (c->big.len)
+        pending[n++] = c->big;
+    if (c->crlf)
+        pending[n++] = mend_mem(&"\r\n"[2 - c->crlf], c->crlf);
+    return n;
+}
+
+static size_t at_most(size_t n, size_t most)
+{
+    return n < most ? n : most;
+}
+
+void conn_sent(struct conn *c, size_t n)
+{
+    c->sent += n;
+    assert(c->sent <= c->asked);
+
+    size_t took = at_most(n, c->out.len - c->out_at);
+    c->out_at += took;
+    n -= took;
+    if (c->out_at == c->out.len)
+        c->out_at = c->out.len = 0;
+
+    took = at_most(n, c->big.len);
+    c->big.data = c->big.len ? (const char *)c->big.data + took : NULL;
+    c->big.len -= took;
+    c->crlf -= n - took;
+}
+
+/* ---- Receiving ---- */
+
+/* What is left of a value goes straight to its owner; what comes behind it goes into in. */
+static bool reads_straight(const struct conn *c)
+{
+    return c->sink && c->value_left > 2 && c->in_at == c->in.len;
+}
+
+size_t conn_room(struct conn *c, struct conn_span room[2])
+{
+    size_t n = 0;
+
+    if (c->in_at == c->in.len)
+        c->in_at = c->in.len = 0;
+    else if (c->in.cap - c->in.len < WIRE_LINE_MAX) {
+        buf_drop(&c->in, c->in_at);
+        c->in_at = 0;
+    }
+    if (reads_straight(c))
+        room[n++] = (struct conn_span){c->sink->value.data + c->sink->value.len, (size_t)c->value_left - 2};
+    room[n++] = (struct conn_span){c->in.data + c->in.len, c->in.cap - c->in.len};
+    return n;
+}
+
+/* Ends the question at the head of the line. */
+static void line_next(struct conn *c)
+{
+    assert(c->line_count > 0);
+    c->line_head = (c->line_head + 1) & (c->line_cap - 1);
+    c->line_count--;
+}
+
+static void done(struct answer *a, mend_status status)
+{
+    if (!a)
+        return;
+    a->status = status;
+    a->done = true;
+}
+
+/* The connection has proved that it serves, and what it speaks. */
+static void proved(struct conn *c, enum wire_dialect dialect)
+{
+    c->dialect = c->asks = dialect;
+    line_next(c);
+    become(c, CONN_READY);
+}
+
+/* The answer to a question of ours, while PROVING. */
+static void read_proof(struct conn *c, const struct wire_head *h)
+{
+    switch (h->kind) {
+    case WIRE_EN:
+        c->reflects = h->has_opaque;
+        proved(c, WIRE_META);
+        return;
+    case WIRE_HD:
+        proved(c, WIRE_META);
+        return;
+    case WIRE_OK: /* a meta protocol from before 1.6.10: its ms has another form */
+    case WIRE_END:
+        proved(c, WIRE_CLASSIC);
+        return;
+    case WIRE_ERROR:
+    case WIRE_CLIENT_ERROR:
+        if (wire_means(h) == MEND_E_AUTH) {
+            conn_fail(c, MEND_E_AUTH, "the server wants authentication");
+            return;
+        }
+        /* A bare ERROR is "I do not know mg". With words behind it ("Too many open connections"), it is a refusal. */
+        if (c->asks == WIRE_META && (h->kind == WIRE_CLIENT_ERROR || h->text.len == 0)) {
+            line_next(c);
+            c->asks = WIRE_CLASSIC;
+            if (!prove(c))
+                conn_fail(c, MEND_E_MEMORY, "out of memory");
+            return;
+        }
+        break;
+    default:
+        break;
+    }
+    keep_text(c->text, sizeof c->text, error_word(h->kind), h->text);
+    conn_fail(c, MEND_E_SERVER, c->text);
+}
+
+/* The protocol that the answer to this question comes in. */
+static enum wire_dialect speaks(const struct conn *c, const struct ask *a)
+{
+    return a->verb == WIRE_GET_MANY || a->verb == WIRE_FLUSH_ALL ? WIRE_CLASSIC : c->asks;
+}
+
+static bool counts(enum wire_verb verb)
+{
+    return verb == WIRE_INCREMENT || verb == WIRE_DECREMENT;
+}
+
+/* The meta protocol tells a counter's new value as a value. */
+static bool read_counter(struct answer *a)
+{
+    const char *end = a->value.data + a->value.len;
+
+    if (a->status != MEND_OK) /* there was no room for it */
+        return true;
+    bool whole = wire_number(a->value.data, end, UINT64_MAX, &a->number) == end;
+    a->value.len = 0;
+    return whole;
+}
+
+/* A whole value has come, and the CRLF behind it. */
+static void value_ends(struct conn *c)
+{
+    struct ask    *a = ask_at(c, 0);
+    struct answer *into = c->reading->into;
+
+    if (c->sink) {
+        c->sink->value.data[c->sink->value.len] = '\0';
+        c->sink = NULL;
+    }
+    c->reading = NULL;
+    if (into && counts(a->verb) && !read_counter(into)) {
+        conn_fail(c, MEND_E_PROTOCOL, "a counter that is not a number");
+        return;
+    }
+    if (into)
+        into->done = true;
+    if (speaks(c, a) == WIRE_CLASSIC)
+        return; /* VALUEs go on until END; one VA is a whole answer */
+    if (c->state == CONN_PROVING)
+        proved(c, WIRE_META);
+    else
+        line_next(c);
+}
+
+/* More of a value has come. False: not all of it yet, or it does not end as a value does. */
+static bool read_value(struct conn *c)
+{
+    size_t      have = c->in.len - c->in_at;
+    const char *p = c->in.data + c->in_at;
+
+    if (c->value_left > 2) {
+        size_t take = at_most(have, (size_t)c->value_left - 2);
+        if (c->sink) {
+            memcpy(c->sink->value.data + c->sink->value.len, p, take);
+            c->sink->value.len += take;
+        }
+        c->in_at += take;
+        c->value_left -= take;
+        if (c->value_left > 2)
+            return false;
+        have -= take;
+        p += take;
+    }
+    if (have < 2)
+        return false;
+    if (p[0] != '\r' || p[1] != '\n') {
+        conn_fail(c, MEND_E_PROTOCOL, "a value does not end where the server said");
+        return false;
+    }
+    c->in_at += 2;
+    c->value_left = 0;
+    value_ends(c);
+    return true;
+}
+
+/* A value is announced: makes room for it, if its owner wants it and we may have it. */
+static void value_begins(struct conn *c, struct want *w, const struct wire_head *h)
+{
+    struct answer *into = w->into;
+    bool           wanted = into && ask_at(c, 0)->verb != WIRE_EXISTS;
+
+    c->reading = w;
+    c->sink = NULL;
+    c->value_left = h->size + 2;
+    if (!into)
+        return;
+    into->status = MEND_OK;
+    into->flags = h->flags;
+    into->cas = h->cas;
+    into->ttl_s = h->ttl_s;
+    if (!wanted)
+        return;
+
+    into->value.len = 0;
+    if (h->size > c->value_max) {
+        into->status = MEND_E_MEMORY;
+        into->error = "the value is larger than value_max_bytes";
+    } else if (!buf_reserve(&into->value, (size_t)h->size + 1)) {
+        into->status = MEND_E_MEMORY;
+        into->error = "out of memory for the value";
+    } else
+        c->sink = into;
+}
+
+/* ---- Whether an answer belongs to its question ---- */
+
+static bool same(mend_bytes a, mend_bytes b)
+{
+    return a.len == b.len && (a.len == 0 || memcmp(a.data, b.data, a.len) == 0);
+}
+
+/* A key that was once stored in base64 comes back so, even if it was asked for plainly. */
+static bool same_key(mend_bytes asked, mend_bytes got, bool got_base64)
+{
+    char base64[KEY_BASE64_MAX + 1];
+
+    if (!got_base64)
+        return same(asked, got);
+    return asked.len <= KEY_BINARY_MAX && same(mend_mem(base64, key_base64(base64, asked)), got);
+}
+
+/* Of an answer in the meta protocol. */
+static bool belongs(const struct conn *c, const struct ask *a, const struct wire_head *h)
+{
+    if (h->has_opaque ? h->opaque != a->opaque : c->reflects)
+        return false;
+    if (h->key.data && !same_key(a->one.key, h->key, h->key_binary))
+        return false;
+    return h->kind != WIRE_VA || h->has_opaque || h->key.data;
+}
+
+/* Which of a gets' keys a VALUE is for: servers answer in the order asked, and proxies in any. */
+static struct want *find_want(struct ask *a, mend_bytes key)
+{
+    for (size_t i = 0; i < a->n; i++) {
+        size_t       at = a->next + i < a->n ? a->next + i : a->next + i - a->n;
+        struct want *w = &a->many[at];
+        if (!w->into->done && same(w->key, key)) {
+            a->next = at + 1 < a->n ? at + 1 : 0;
+            return w;
+        }
+    }
+    return NULL;
+}
+
+/* ---- The answers' shapes ---- */
+
+/* An error line. Whatever was asked, it is the whole answer; what else it does to the line depends on who says it. */
+static void read_error(struct conn *c, struct ask *a, const struct wire_head *h)
+{
+    mend_status   status = wire_means(h);
+    bool          keeps = status > 0 || (h->kind == WIRE_SERVER_ERROR && (speaks(c, a) == WIRE_META || wire_writes(a->verb)));
+    struct want  *wants = a->many ? a->many : &a->one;
+
+    static const char no_memory[] = "out of memory";
+
+    /* memcached's own refusals store nothing; a proxy's SERVER_ERROR may stand for a write that went through. */
+    bool maybe = wire_writes(a->verb) && h->kind == WIRE_SERVER_ERROR && status < 0 &&
+                 !(h->text.len >= sizeof no_memory - 1 && memcmp(h->text.data, no_memory, sizeof no_memory - 1) == 0);
+
+    for (size_t i = 0; i < a->n; i++) {
+        struct answer *into = wants[i].into;
+        if (!into || into->done)
+            continue;
+        done(into, status);
+        into->maybe_applied = maybe;
+        if (status < 0) {
+            keep_text(into->text, sizeof into->text, error_word(h->kind), h->text);
+            into->error = into->text;
+        }
+    }
+    line_next(c);
+    /* After a refused line the server may take a value for commands, and a proxy's error to a get may be one of several. */
+    if (!keeps)
+        conn_fail(c, MEND_E_SERVER, "the connection was given up after an error of the server's");
+}
+
+static void read_meta(struct conn *c, struct ask *a, const struct wire_head *h)
+{
+    struct answer *into = a->one.into;
+
+    if (!belongs(c, a, h)) {
+        conn_fail(c, MEND_E_PROTOCOL, "an answer to another question");
+        return;
+    }
+    if (c->state == CONN_PROVING && h->kind != WIRE_VA) {
+        read_proof(c, h);
+        return;
+    }
+    if (h->kind == WIRE_VA) {
+        value_begins(c, &a->one, h);
+        return;
+    }
+    if (into) {
+        into->flags = h->flags;
+        into->cas = h->cas;
+        into->ttl_s = h->ttl_s;
+    }
+    done(into, wire_means(h));
+    line_next(c);
+}
+
+static void read_classic(struct conn *c, struct ask *a, const struct wire_head *h)
+{
+    struct answer *into = a->one.into;
+
+    if (h->kind == WIRE_VALUE) {
+        struct want *w = a->many ? find_want(a, h->key) : &a->one;
+        if (!w || (w->into && (w->into->done || !same(w->key, h->key)))) {
+            conn_fail(c, MEND_E_PROTOCOL, "a value that was not asked for");
+            return;
+        }
+        value_begins(c, w, h);
+        return;
+    }
+    if (h->kind == WIRE_END) {
+        struct want *wants = a->many ? a->many : &a->one;
+        for (size_t i = 0; i < a->n; i++)
+            if (wants[i].into && !wants[i].into->done)
+                done(wants[i].into, MEND_MISS);
+        if (c->state == CONN_PROVING)
+            read_proof(c, h);
+        else
+            line_next(c);
+        return;
+    }
+    if (into)
+        into->number = h->number;
+    done(into, wire_means(h));
+    line_next(c);
+}
+
+static void read_head(struct conn *c, const struct wire_head *h)
+{
+    struct ask *a = ask_at(c, 0);
+    bool        error = h->kind == WIRE_ERROR || h->kind == WIRE_CLIENT_ERROR || h->kind == WIRE_SERVER_ERROR;
+    bool        greets = error && c->state == CONN_PROVING; /* memcached refuses a connection too many before it is asked */
+
+    if (c->sent <= a->begins && !greets) {
+        conn_fail(c, MEND_E_PROTOCOL, "an answer before its question");
+        return;
+    }
+    if (!wire_fits(h->kind, a->verb, speaks(c, a))) {
+        conn_fail(c, MEND_E_PROTOCOL, "an answer that does not fit its question");
+        return;
+    }
+    a->answering = true;
+    if (greets)
+        read_proof(c, h);
+    else if (error)
+        read_error(c, a, h);
+    else if (speaks(c, a) == WIRE_META)
+        read_meta(c, a, h);
+    else
+        read_classic(c, a, h);
+}
+
+/* One step over what is in the buffer. False: it needs more bytes. */
+static bool read_step(struct conn *c)
+{
+    struct wire_head h;
+
+    if (c->value_left)
+        return read_value(c);
+    if (c->in_at == c->in.len)
+        return false;
+    if (c->line_count == 0) {
+        conn_fail(c, MEND_E_PROTOCOL, "bytes that nobody asked for");
+        return false;
+    }
+    int n = wire_head(&h, c->in.data + c->in_at, c->in.len - c->in_at);
+    if (n < 0)
+        conn_fail(c, MEND_E_PROTOCOL, "the server does not speak memcached's protocol");
+    if (n <= 0)
+        return false;
+    c->in_at += (size_t)n;
+    read_head(c, &h);
+    return true;
+}
+
+void conn_took(struct conn *c, size_t n)
+{
+    assert(c->state == CONN_PROVING || c->state == CONN_READY);
+    c->heard |= n > 0;
+    if (reads_straight(c)) {
+        size_t straight = at_most(n, (size_t)c->value_left - 2);
+        c->sink->value.len += straight;
+        c->value_left -= straight;
+        n -= straight;
+    }
+    c->in.len += n;
+    assert(c->in.len <= c->in.cap);
+    while (c->state != CONN_BROKEN && read_step(c))
+        ;
+}
+
+/* ---- The end ---- */
+
+static void fail_ask(struct conn *c, struct ask *a, mend_status status, const char *why)
+{
+    struct want *wants = a->many ? a->many : &a->one;
+    bool         touched = c->sent > a->begins;
+    bool         maybe = touched && wire_writes(a->verb);
+
+    c->ambiguous |= maybe;
+    for (size_t i = 0; i < a->n; i++) {
+        struct answer *into = wants[i].into;
+        if (!into || into->done)
+            continue;
+        answer_fail(into, status, why);
+        into->maybe_applied = maybe;
+        into->again = !touched || (!wire_writes(a->verb) && !a->answering && status != MEND_E_TIMEOUT);
+    }
+}
+
+void conn_fail(struct conn *c, mend_status status, const char *why)
+{
+    if (c->state == CONN_BROKEN)
+        return;
+    become(c, CONN_BROKEN);
+    c->broke = status;
+    c->why = why;
+    c->reading = NULL;
+    c->sink = NULL;
+    c->value_left = 0;
+    for (size_t i = 0; i < c->line_count; i++)
+        fail_ask(c, ask_at(c, i), status, why);
+    c->line_count = 0;
+}

@@ -1,0 +1,128 @@
+/* wire.h - memcached's two text protocols: questions into bytes, and the head lines of answers out of them.
+ *
+ * Knows no connection: neither what was asked before nor what comes behind a head line
+ * (a value's bytes are the connection's affair). Used as
+ *
+ *     wire_ask    one question, as bytes to send
+ *     wire_head   one head line, as arrived
+ *     wire_fits   whether such a head can be an answer to such a question
+ *     wire_means  ...and what it then means
+ */
+#ifndef MEND_CORE_WIRE_H
+#define MEND_CORE_WIRE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/buf.h"
+#include "mend.h"
+
+enum wire_dialect {
+    WIRE_UNKNOWN, /* not asked yet */
+    WIRE_META,    /* memcached 1.6.10 and later: HD, positional datalen, base64 keys */
+    WIRE_CLASSIC, /* get, set and so on; memcached before 1.6.10, and most proxies */
+};
+
+enum wire_verb {
+    WIRE_GET,
+    WIRE_GET_AND_TOUCH,
+    WIRE_EXISTS,
+    WIRE_TOUCH,
+    WIRE_SET,
+    WIRE_ADD,
+    WIRE_REPLACE,
+    WIRE_APPEND,
+    WIRE_PREPEND,
+    WIRE_CAS,
+    WIRE_DELETE,
+    WIRE_INCREMENT,
+    WIRE_DECREMENT,
+    WIRE_FLUSH_ALL,
+    WIRE_PROVE,    /* a get of the trial key, that tells what the server speaks, and that it serves */
+    WIRE_GET_MANY, /* one classic gets of many keys: written by wire_many, not wire_ask */
+    WIRE_VERBS
+};
+
+struct wire_question {
+    enum wire_verb verb;
+    mend_bytes     key;
+    bool           key_binary; /* travels in base64; meta only */
+    mend_bytes     value;
+    uint32_t       flags;
+    int64_t        exptime; /* as memcached counts: 0, relative to 30 days, absolute over that */
+    uint64_t       cas;
+    uint64_t       delta, initial;
+    bool           create;
+};
+
+/* Above this a value is not copied behind its head line: the connection sends it, and
+ * the CRLF behind it, from where it lies. 16 KB: a copy that costs less than a span more. */
+enum { WIRE_COPY_MAX = 16 * 1024 };
+
+/* Whether this verb has a value to send; whether it changes anything on the server. */
+bool wire_carries_value(enum wire_verb verb);
+bool wire_writes(enum wire_verb verb);
+
+/* Appends the question. False: no memory, and nothing was appended. */
+bool wire_ask(struct buf *out, const struct wire_question *q, enum wire_dialect dialect, uint64_t opaque);
+
+enum wire_kind {
+    /* meta */
+    WIRE_HD, /* and the OK of before 1.6.10, and of flush_all */
+    WIRE_VA,
+    WIRE_EN,
+    WIRE_NF,
+    WIRE_NS,
+    WIRE_EX,
+    /* classic */
+    WIRE_VALUE,
+    WIRE_END,
+    WIRE_STORED,
+    WIRE_NOT_STORED,
+    WIRE_EXISTS_SINCE,
+    WIRE_NOT_FOUND,
+    WIRE_DELETED,
+    WIRE_TOUCHED,
+    WIRE_OK,
+    WIRE_NUMBER,
+    /* both */
+    WIRE_ERROR,
+    WIRE_CLIENT_ERROR,
+    WIRE_SERVER_ERROR,
+    WIRE_KINDS
+};
+
+struct wire_head {
+    enum wire_kind kind;
+    bool           has_opaque, key_binary;
+    uint32_t       flags;
+    uint64_t       size;   /* VA, VALUE: bytes of the value that follows */
+    uint64_t       number; /* NUMBER */
+    uint64_t       cas;
+    int64_t        ttl_s; /* as mend_reply */
+    uint64_t       opaque;
+    mend_bytes     key;  /* as it stands in the line, base64 if key_binary; data NULL if there is none */
+    mend_bytes     text; /* errors: what stands behind the word */
+};
+
+/* A longer line is no memcached's: a key of 250 bytes, an opaque of 32 and 20 flags fit four times. */
+enum { WIRE_LINE_MAX = 2048 };
+
+/* memcached stores no item over 1 GiB (-I), so a longer value is a lie. */
+#define WIRE_VALUE_MAX ((uint64_t)1 << 30)
+
+/* Reads the one line at p[0..n). Returns the bytes it took, its CRLF included;
+ * 0 if the line is not all there yet; -1 if this is not memcached speaking. */
+int wire_head(struct wire_head *h, const char *p, size_t n);
+
+/* Whether a head of this kind can answer this question. Errors can answer any. */
+bool wire_fits(enum wire_kind kind, enum wire_verb verb, enum wire_dialect dialect);
+
+/* What a head says, in our words; text is that of an error. */
+mend_status wire_means(const struct wire_head *h);
+
+/* A decimal number at p, of at most `most`. Returns where it ends, or NULL if there is none or it is larger. */
+const char *wire_number(const char *p, const char *end, uint64_t most, uint64_t *number);
+
+#endif

@@ -1,0 +1,53 @@
+/* pump.h - a link: one connection joined to one socket, and the loops that move bytes between them.
+ *
+ * Knows no pool and no health: it turns until the questions on the line are answered, the
+ * link breaks, or the deadline comes, which breaks it. A link has one owner at a time.
+ *
+ *     link_dial    begin to connect
+ *     link_run     turn one link until it is at rest or broken
+ *     link_turn    one turn of several at once
+ */
+#ifndef MEND_WORLD_PUMP_H
+#define MEND_WORLD_PUMP_H
+
+#include "core/conn.h"
+#include "world/io.h"
+
+struct link {
+    struct conn       conn;
+    struct io_sock    sock;
+    struct io_address to;
+    uint32_t          generation; /* of the server's health, when it was dialed */
+    nstime            idle_since; /* in the pool: since when */
+    bool              pooled;     /* it had served before this call: its death may be old news */
+    bool              late;       /* BROKEN: by a deadline that had passed before there was time to wait */
+    struct link      *next;       /* in the pool */
+};
+
+/* Begins to connect; on failure the connection is BROKEN at once. False: no memory, and it is COLD still. */
+bool link_dial(struct link *l, struct io *io, const struct io_address *to, enum wire_dialect hint);
+
+/* Turns until the connection is at rest (READY, every question answered) or BROKEN. */
+void link_run(struct link *l, struct io *io, nstime now, nstime deadline);
+
+/* Waits, until `until` at most, for something to do on any of them, and does it. Links that are at rest or
+ * broken are passed over. After the deadline: a last look, then what is not at rest is broken.
+ * polls: room for n, the caller's. */
+void link_turn(struct link *const *links, struct io_poll *polls, size_t n, struct io *io, nstime until, nstime deadline);
+
+/* The two halves of link_turn for those who have a poll of their own: what to wait for (false, and no socket:
+ * for nothing), and what to do when it is there. */
+bool link_wants(struct link *l, struct io_poll *poll);
+void link_ready(struct link *l, struct io *io);
+
+/* Whether there is nothing more to be done for it. */
+bool link_over(const struct link *l);
+
+/* A quiet link that is idle: nothing has come, and the peer is there. */
+bool link_quiet(struct link *l, struct io *io);
+
+/* Closes its socket; with a reset if a write on it may or may not have been done, so that our kernel does
+ * not deliver it minutes later, or where `reset` says that nothing will be missed. Keeps the memory. */
+void link_close(struct link *l, struct io *io, bool reset);
+
+#endif

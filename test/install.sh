@@ -1,0 +1,100 @@
+#!/usr/bin/env bash
+# install.sh - mend as its users get it: installed, found by pkg-config, compiled against, run.
+#
+# Builds and installs into a temporary prefix, as a distribution would (a release
+# build), so it takes nothing from the tree that the installation does not have.
+set -euo pipefail
+cd "$(dirname "$(readlink -f "$0")")/.."
+
+tmp=$(mktemp -d)
+memcached=
+finish() {
+    [ -z "$memcached" ] || kill "$memcached" 2>/dev/null || true
+    rm -rf "$tmp"
+}
+trap finish EXIT
+say() { echo "install.sh: $*"; }
+fail() { say "$*" >&2; exit 1; }
+
+# ---- Installed ----
+quietly() { "$@" >"$tmp/log" 2>&1 || { cat "$tmp/log"; fail "failed: $*"; }; }
+quietly meson setup "$tmp/build" . --prefix="$tmp/usr" --buildtype=release
+quietly meson compile -C "$tmp/build" mend:shared_library mend:static_library
+quietly meson install -C "$tmp/build" --no-rebuild
+
+pc=$(find "$tmp/usr" -name mend.pc)
+[ -n "$pc" ] || fail 'no mend.pc'
+libs=$(dirname "$(dirname "$pc")")
+for file in "$libs/libmend.a" "$libs/libmend.so" "$libs/libmend.so.0" "$tmp/usr/include/mend.h"; do
+    [ -e "$file" ] || fail "not installed: ${file#"$tmp"}"
+done
+soname=$(readelf -d "$libs/libmend.so" | sed -n 's/.*(SONAME).*\[\(.*\)\]/\1/p')
+[ "$soname" = libmend.so.0 ] || fail "the soname is '$soname'"
+
+export PKG_CONFIG_PATH=${pc%/*}
+version=$(sed -n 's/^#define MEND_VERSION "\(.*\)"/\1/p' include/mend.h)
+[ "$(pkg-config --modversion mend)" = "$version" ] || fail "mend.pc says $(pkg-config --modversion mend), mend.h $version"
+
+# ---- Compiled against: the example, and the header alone, by each compiler that is there ----
+strict=(-Wall -Wextra -Werror -pedantic)
+read -ra cflags <<<"$(pkg-config --cflags mend)"
+read -ra shared <<<"$(pkg-config --cflags --libs mend)"
+read -ra static <<<"$(pkg-config --static --cflags --libs mend)"
+for compiler in gcc clang; do
+    command -v "$compiler" >/dev/null || continue
+    echo '#include <mend.h>' | "$compiler" -std=c11 "${strict[@]}" "${cflags[@]}" -x c -fsyntax-only -
+    "$compiler" -std=c11 "${strict[@]}" example/readme.c -o "$tmp/example" "${shared[@]}"
+    say "$compiler compiles it as C11"
+done
+for compiler in g++ clang++; do
+    command -v "$compiler" >/dev/null || continue
+    "$compiler" -std=c++11 "${strict[@]}" "${cflags[@]}" -x c++ -fsyntax-only - <<'END'
+#include <mend.h>
+int main()
+{
+    mend_config config = MEND_CONFIG_INIT;
+    mend_reply r = MEND_REPLY;
+    mend_replies rs = MEND_REPLIES;
+    mend_client *cache;
+    mend_store store = mend_store();
+    config.servers = "127.0.0.1";
+    if (mend_open(&config, &cache, &r) < 0)
+        return 1;
+    mend_set(cache, mend_str("k"), mend_mem("v", 1), &store, &r);
+    mend_get_multi(cache, NULL, 0, &rs);
+    mend_replies_free(&rs);
+    mend_reply_free(&r);
+    mend_close(cache);
+}
+END
+    say "$compiler compiles the header as C++11"
+done
+[ -x "$tmp/example" ] || fail 'no compiler: neither gcc nor clang'
+"${CC:-cc}" -std=c11 example/readme.c -o "$tmp/example-static" "${static[@]/#-lmend/-l:libmend.a}"
+if readelf -d "$tmp/example-static" | grep -q libmend; then fail 'the static example needs libmend.so'; fi
+
+# ---- Run, with a memcached and without ----
+MEMCACHED_PORT_FILENAME="$tmp/port" memcached -u "$(id -un)" -l 127.0.0.1 -p -1 & # -1: a free port, told in the file
+memcached=$!
+for ((i = 0; i < 100; i++)); do
+    [ ! -s "$tmp/port" ] || break
+    sleep 0.05
+done
+port=$(sed -n 's/TCP INET: //p' "$tmp/port")
+export LD_LIBRARY_PATH=$libs
+for example in "$tmp/example" "$tmp/example-static"; do
+    said=$("$example" "127.0.0.1:$port")
+    [ "$said" = "hello, says 127.0.0.1:$port" ] || fail "the example said: $said"
+done
+kill "$memcached"
+wait "$memcached" || true
+memcached=
+said=$("$tmp/example" "127.0.0.1:$port")
+[[ $said == 'no cache today: '?* ]] || fail "the example, without memcached, said: $said"
+say "the example runs: shared, static, and without a memcached ($said)"
+
+# ---- Shown: the README's first C program is the one that ran ----
+if [ -e README.md ]; then
+    awk '/^```c$/ { inside = 1; next } /^```$/ && inside { exit } inside' README.md >"$tmp/readme.c"
+    diff "$tmp/readme.c" example/readme.c || fail "README.md's first C block is not example/readme.c"
+fi

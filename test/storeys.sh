@@ -1,0 +1,140 @@
+#!/usr/bin/env bash
+# storeys.sh - what grep can keep of the house: an arrow only ever points down.
+#
+#     test/storeys.sh [libmend.so]     prints what breaks a rule as file:line: text, and ends with 1
+#
+# With a library it also looks at what that exports and needs. Each run first breaks
+# every rule once, in a tree of its own, and demands that it is told.
+set -euo pipefail
+shopt -s nullglob extglob
+export LC_ALL=C
+
+words() { printf '[^A-Za-z0-9_.>](%s) *\\(' "$1"; } # a call of one of these, not x->read() nor wire_read()
+
+system_calls=$(words 'open|openat|close|dup[23]?|read|readv|pread|write|writev|pwrite|send(to|msg|mmsg)?|recv(from|msg|mmsg)?|p?poll|p?select|epoll_[a-z0-9_]+|socket|socketpair|accept4|[gs]etsockopt|getsockname|getpeername|fcntl|ioctl|pipe2?|eventfd|timerfd_[a-z]+|getaddrinfo|freeaddrinfo|getrandom|fork|vfork|waitpid|mmap|munmap|madvise|getpid|gettid|kill|sigaction|signal|pthread_sigmask|sched_yield|u?sleep|nanosleep|clock_[a-z]+|gettimeofday|time|syscall|exit|abort|v?f?printf|puts|fopen|getenv')
+allocation=$(words 'malloc|calloc|realloc|reallocarray|free|strn?dup|v?asprintf|aligned_alloc|posix_memalign')
+threads='pthread_|thrd_|mtx_|cnd_|sem_(init|wait|post|timedwait)|_Thread_local|__thread'
+locks='pthread_(mutex|rwlock|spin|cond|barrier)|mtx_|cnd_|sem_(init|wait|post|timedwait)'
+waits='pthread_(create|join|cond|barrier)|thrd_|cnd_|sem_(wait|timedwait)'
+
+plain='<(assert|ctype|float|inttypes|limits|math|stdalign|stdarg|stdbool|stddef|stdint|stdio|stdlib|stdnoreturn|string|strings|md5)\.h>|"mend\.h"'
+header='[a-z0-9_]+\.h"'
+
+# The lines of C files as file:line: text, without comments and what strings say.
+code() {
+    [ $# = 0 ] || awk '
+        FNR == 1 { comment = 0 }
+        {
+            line = $0; out = ""
+            if (!comment && line ~ /^[ \t]*#[ \t]*include/) { print FILENAME ":" FNR ": " line; next }
+            while (line != "") {
+                if (comment) {
+                    if (!(end = index(line, "*/"))) break
+                    line = substr(line, end + 2); comment = 0
+                } else if (match(line, /"([^"\\]|\\.)*"|\047([^\047\\]|\\.)+\047|\/\*|\/\//)) {
+                    found = substr(line, RSTART, 2)
+                    out = out substr(line, 1, RSTART - 1)
+                    line = substr(line, RSTART + RLENGTH)
+                    if (found == "//") break
+                    if (found == "/*") comment = 1; else out = out "\"\""
+                } else { out = out line; break }
+            }
+            print FILENAME ":" FNR ": " out
+        }' "$@"
+}
+
+broken=0
+tell() { # WHY: each line that comes in breaks a rule
+    local line
+    while IFS= read -r line; do
+        broken=1
+        printf '%s    [%s]\n' "$line" "$1"
+    done
+}
+
+never() { # WHY PATTERN FILES...
+    local why=$1 pattern=$2
+    shift 2
+    tell "$why" < <(code "$@" | grep -E "^[^:]+:[0-9]+:.*($pattern)" || true)
+}
+
+only() { # WHY INCLUDES FILES...
+    local why=$1 allowed=$2
+    shift 2
+    tell "$why" < <(code "$@" | grep -E '^[^:]+:[0-9]+:  *# *include' | grep -Ev "include *($allowed)" || true)
+}
+
+rules() {
+    local core=(src/core/*.[ch]) world=(src/world/*.[ch]) client=(src/client/*.[ch]) file
+
+    only 'src/core includes itself, and what computes'          "$plain|\"core/$header" "${core[@]}"
+    never 'src/core makes no system call and reads no clock'    "$system_calls|[^A-Za-z0-9_]errno[^A-Za-z0-9_]" "${core[@]}"
+    never 'src/core knows no threads'                           "$threads" "${core[@]}"
+    never 'memory comes from src/core/memory.c'                 "$allocation" src/core/!(memory).c src/core/*.h "${client[@]}"
+
+    only 'src/world includes itself, src/core and the system'   "<.*>|\"mend\.h\"|\"(core|world)/$header" "${world[@]}"
+    never 'locks live in src/client'                            "$locks" "${world[@]}"
+    never 'threads begin in src/world/io_posix.c'               'pthread_create' src/world/!(io_posix).c src/world/*.h
+
+    only 'src/client includes the house, and nothing of the system but locks' "$plain|<(pthread|stdatomic)\.h>|\"(core|world|client)/$header" "${client[@]}"
+    never 'system calls live in src/world'                      "$system_calls" "${client[@]}"
+    never 'what waits goes through io'                          "$waits" "${client[@]}"
+
+    only 'the public header stands alone'                       '<(stdbool|stddef|stdint|string)\.h>' include/mend.h
+    only 'the public header is all that an application has'     "<.*>|\"mend\.h\"|\"(\.\./)?(support/)?$header" demo/*.[ch] test/live/*.[ch] test/support/*.[ch]
+
+    for file in src/*/*.[ch] include/mend.h; do
+        head -n 1 "$file" | grep -q "^/\* ${file##*/} - " ||
+            tell 'a file begins by saying what it is: /* name - ...' <<<"$file:1: $(head -n 1 "$file")"
+    done
+}
+
+exports() { # LIBRARY: has what mend.h declares, no more, and needs nothing but the C library and libmd
+    local declared exported needed
+    declared=$(grep -oE '^MEND_API [^(]*\(' include/mend.h | grep -oE 'mend_[a-z_]+\($' | tr -d '(' | sort)
+    exported=$(nm -D --defined-only "$1" | awk '{ sub(/@.*/, "", $3); print $3 }' | sort)
+    needed=$(readelf -d "$1" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p')
+    tell 'exported, and not in mend.h' < <(comm -13 <(echo "$declared") <(echo "$exported") | sed "s|^|$1:0: |")
+    tell 'in mend.h, and not exported' < <(comm -23 <(echo "$declared") <(echo "$exported") | sed 's|^|include/mend.h:0: |')
+    tell 'needed at run time' < <(grep -Ev '^(libc\.so\.6|libc\.musl-.*|libmd\.so\.0|libpthread\.so\.0|ld-linux.*)$' <<<"$needed" | sed "s|^|$1:0: |")
+}
+
+# ---- The proof: every sin must be found, and what only looks like one must not. ----
+sin() { # PATH LINE
+    mkdir -p "${1%/*}"
+    printf '/* %s - a sin. */\n%s\n' "${1##*/}" "$2" >"$1"
+}
+
+proof() {
+    local file told sins=(
+        'src/core/a.c|#include "world/io.h"'        'src/core/b.c|#include <unistd.h>'           'src/core/c.c|    x = read(fd, p, n);'
+        'src/core/d.c|    pthread_mutex_lock(&m);'  'src/core/e.c|    return malloc(n);'         'src/core/f.c|time(NULL);'
+        'src/core/g.c|    return errno;'            'src/core/h.c|    clock_gettime(c, &t);'     'src/core/i.h|#include "client/pool.h"'
+        'src/world/a.c|#include "client/pool.h"'    'src/world/b.c|pthread_mutex_t lock;'        'src/world/c.c|    if (pthread_create(&t, 0, f, 0))'
+        'src/client/a.c|#include <sys/socket.h>'    'src/client/b.c|    n = send(fd, p, n, 0);'  'src/client/c.c|    (void)close(fd);'
+        'src/client/d.c|#include <poll.h>'          'src/client/e.c|    free(p);'                'src/client/f.c|    pthread_cond_wait(&c, &m);'
+        'include/mend.h|#include <poll.h>'          'demo/a.c|#include "core/wire.h"'            'test/live/a.c|#include "../../src/core/wire.h"'
+        'test/support/a.h|#include "client/pool.h"')
+    for file in "${sins[@]}"; do sin "${file%%|*}" "${file#*|}"; done
+    sin src/core/virtue.c '/* read(2) and "malloc(" */ n = b->read(x) + wire_read(p) + f("free(p)", my_errno); // poll(p)'
+    sin src/world/io_posix.c '    pthread_create(&t, 0, f, 0), poll(p, n, t);'
+    sin src/client/virtue.c '    pthread_mutex_lock(&m);'
+    echo 'int x;' >src/core/headless.c
+    told=$(rules)
+    for file in "${sins[@]}" 'src/core/headless.c|'; do
+        grep -q "^${file%%|*}:" <<<"$told" || { echo "storeys.sh: blind to ${file%%|*}: ${file#*|}"; exit 1; }
+    done
+    if grep -E '^src/(core/virtue|world/io_posix|client/virtue)' <<<"$told"; then
+        echo 'storeys.sh: sees sins where there are none'
+        exit 1
+    fi
+}
+
+library=${1:+$(readlink -f "$1")}
+cd "$(dirname "$(readlink -f "$0")")/.."
+trap 'rm -rf "$tree"' EXIT
+tree=$(mktemp -d)
+(cd "$tree" && proof)
+rules
+[ -z "$library" ] || exports "$library"
+exit "$broken"

@@ -1,0 +1,106 @@
+/* wait.c - see wait.h. */
+#include "support/wait.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <string.h>
+#include <time.h>
+
+int64_t now_ms(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+void pause_ms(int ms)
+{
+    struct timespec left = {.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000};
+    while (nanosleep(&left, &left) < 0 && errno == EINTR)
+        continue;
+}
+
+struct seen seen_of(const mend_server *s)
+{
+    struct seen seen = {
+        .state = s->state, .since_ms = s->since_ms, .next_trial_ms = s->next_trial_ms, .falls = s->falls,
+        .failures = s->failures, .connections = s->connections, .weight = s->weight,
+    };
+    snprintf(seen.name, sizeof seen.name, "%s", s->name);
+    snprintf(seen.why, sizeof seen.why, "%s", s->why);
+    snprintf(seen.protocol, sizeof seen.protocol, "%s", s->protocol);
+    return seen;
+}
+
+struct look {
+    size_t      wanted, count, up;
+    struct seen seen;
+};
+
+static void each(const mend_server *server, void *context)
+{
+    struct look *look = context;
+    if (look->count++ == look->wanted)
+        look->seen = seen_of(server);
+    look->up += server->state == MEND_STATE_UP;
+}
+
+static struct look look_at(mend_client *client, size_t i)
+{
+    struct look look = {.wanted = i, .seen = {.state = (mend_state)-1}};
+    mend_servers(client, each, &look);
+    return look;
+}
+
+struct seen seen_at(mend_client *client, size_t i)
+{
+    return look_at(client, i).seen;
+}
+
+mend_state state_of(mend_client *client, size_t i)
+{
+    return look_at(client, i).seen.state;
+}
+
+bool all_up(mend_client *client)
+{
+    struct look look = look_at(client, 0);
+    return look.count > 0 && look.up == look.count;
+}
+
+size_t servers_of(mend_client *client)
+{
+    return look_at(client, 0).count;
+}
+
+mend_client *open_up(const mend_config *config)
+{
+    mend_client *client = NULL;
+    mend_reply   r = MEND_REPLY;
+    must_be(MEND_OK, mend_open(config, &client, &r), &r);
+    mend_reply_free(&r);
+    await(all_up(client), SOON_MS);
+    return client;
+}
+
+static int entries(const char *directory)
+{
+    DIR *d = opendir(directory);
+    int  n = 0;
+    if (!d)
+        return -1;
+    for (struct dirent *e = readdir(d); e; e = readdir(d))
+        n += e->d_name[0] != '.';
+    closedir(d);
+    return n;
+}
+
+int descriptors(void)
+{
+    return entries("/proc/self/fd") - 1; /* without the one that looks */
+}
+
+int threads(void)
+{
+    return entries("/proc/self/task");
+}
