@@ -85,12 +85,13 @@ static _Noreturn void become_memcached(char *const argv[], pid_t parent)
     _exit(NO_PROGRAM);
 }
 
+/* Few sizes of chunks (-f 2): a new one costs a cold memcached several milliseconds, which its clients wait out. */
 static bool spawn(struct world *w, int s)
 {
     char *named = getenv("MEMCACHED");
     char  port[8];
     char *argv[] = {named && *named ? named : "memcached", "-l", "127.0.0.1", "-p", port, "-U", "0", "-t", "1",
-                    "-m", "32", geteuid() == 0 ? "-u" : NULL, "root", NULL};
+                    "-m", "32", "-f", "2", geteuid() == 0 ? "-u" : NULL, "root", NULL};
     snprintf(port, sizeof port, "%u", w->at[s].port);
 
     pid_t parent = getpid();

@@ -8,9 +8,12 @@
 #include "client/life.h"
 #include "client/pool.h"
 
-/* Begins a call; timeout_ms 0 is the configuration's. MEND_OK; or a status, and *why a constant text: no client, a negative
- * timeout, a call from on_event, no memory for a forked child's life. */
-mend_status call_begin(struct call *call, struct mend_client *c, int timeout_ms, const char **why);
+/* Begins a call. MEND_OK; or a status, and *why a constant text: no client, a call from on_event, no memory for a
+ * forked child's life. It has no deadline yet: a call to a server that is down needs none, nor a look at the clock. */
+mend_status call_begin(struct call *call, struct mend_client *c, const char **why);
+void        call_clock(struct call *call, const mend_call *options); /* options may be NULL */
+
+extern const char call_down[]; /* the text of MEND_E_DOWN: why it is down is in mend_servers */
 
 /* Checks what the application passed: MEND_OK, or MEND_E_ARGUMENT and *why. NULL is nothing to check. */
 mend_status check_call(const mend_call *options, const char **why);

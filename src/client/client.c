@@ -13,13 +13,12 @@
 
 /* ---- What every call begins with ---- */
 
-mend_status call_begin(struct call *call, struct mend_client *c, int timeout_ms, const char **why)
+const char call_down[] = "the server is down";
+
+mend_status call_begin(struct call *call, struct mend_client *c, const char **why)
 {
     *why = "the client is NULL";
     if (!c)
-        return MEND_E_ARGUMENT;
-    *why = "timeout_ms is negative";
-    if (timeout_ms < 0)
         return MEND_E_ARGUMENT;
     *why = "this process has no memory, descriptor or thread for a client of its own";
     struct life *life = life_of(c);
@@ -28,12 +27,17 @@ mend_status call_begin(struct call *call, struct mend_client *c, int timeout_ms,
     *why = "this call cannot be made from on_event";
     if (atomic_load_explicit(&life->telling, memory_order_relaxed) && life->io->is_me(life->io, life->healer))
         return MEND_E_ARGUMENT;
-
     call->life = life;
     call->io = life->io;
-    call->now = call->io->now(call->io);
-    call->deadline = call->now + MS(timeout_ms ? timeout_ms : c->config.timeout_ms);
     return MEND_OK;
+}
+
+void call_clock(struct call *call, const mend_call *options)
+{
+    int own = options ? options->timeout_ms : 0;
+
+    call->now = call->io->now(call->io);
+    call->deadline = call->now + MS(own ? own : call->life->client->config.timeout_ms);
 }
 
 static bool zero(const uintptr_t *reserved, size_t n)
@@ -199,7 +203,7 @@ static mend_status run(struct mend_client *c, mend_reply *reply, const mend_call
     if (!status)
         status = check_ttl(ttl_s, &why);
     if (!status)
-        status = call_begin(&call, c, options ? options->timeout_ms : 0, &why);
+        status = call_begin(&call, c, &why);
     if (status)
         return reply_refuse(reply, status, status < 0 ? why : "");
 
@@ -208,12 +212,15 @@ static mend_status run(struct mend_client *c, mend_reply *reply, const mend_call
     struct reply_own *own = reply_begin(r, &c->memory);
     if (!own)
         return MEND_E_MEMORY;
-    if (ttl_s)
-        q->exptime = exptime_of(call.io, ttl_s);
     struct server *s = server_of(&call, q->key, options);
-    converse(s, &call, q, &own->answer);
-    if (q->create && own->answer.status == MEND_MISS)
-        create_classic(s, &call, q, &own->answer);
+    if (health_askable(server_gate(s).state)) {
+        call_clock(&call, options);
+        q->exptime = exptime_of(call.io, ttl_s);
+        converse(s, &call, q, &own->answer);
+        if (q->create && own->answer.status == MEND_MISS)
+            create_classic(s, &call, q, &own->answer);
+    } else
+        answer_fail(&own->answer, MEND_E_DOWN, call_down);
     status = reply_end(r, own, s);
     if (!reply)
         mend_reply_free(&local);

@@ -9,7 +9,8 @@
 enum {
     ADDRESSES_MAX = 8, /* of one name; those beyond are not tried */
     WATCH_MAX = 8,     /* idle links a server that are watched; all are looked at when one of them stirs */
-    SWEEP_MS = 1000,   /* between looks at all idle links */
+    SWEEP_MS = 1000,   /* between looks at all idle links... */
+    SWEEP_IDLE_MS = 10, /* ...that calls would not use unseen anyway */
     LOOKUP_FRESH_MS = 1000,
 };
 
@@ -54,7 +55,7 @@ static void tell(struct server *s, nstime now)
         return;
     t->told_down = down;
     if (down)
-        pool_sweep(s); /* its idle links are of the generation that has ended */
+        pool_sweep(s, NEVER); /* its idle links are of the generation that has ended */
 
     pthread_mutex_lock(&s->lock);
     nstime fell = s->health.fell[0];
@@ -358,7 +359,7 @@ nstime healer_step(struct life *life, nstime now)
     next = h->sweep_at;
     for (size_t i = 0; i < life->server_count && !atomic_load(&life->closing); i++) {
         if (sweep)
-            pool_sweep(&life->servers[i]);
+            pool_sweep(&life->servers[i], now - MS(SWEEP_IDLE_MS));
         step(&life->servers[i], now);
         next = time_earlier(next, due(&life->servers[i]));
     }
@@ -393,7 +394,7 @@ static void attend(struct server *s, const struct io_poll *polls)
         link_ready(t->listening, io);
     for (size_t i = HEALER_SOCKETS; i < POLLS; i++)
         if (polls[i].ready) {
-            pool_sweep(s);
+            pool_sweep(s, NEVER);
             break;
         }
 }

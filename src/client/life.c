@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "client/calls.h"
 #include "client/healer.h"
 #include "client/pool.h"
 
@@ -212,19 +213,23 @@ static struct life *reborn(struct mend_client *c)
 {
     struct life *inherited = atomic_load(&c->life);
     struct io   *io = inherited->io;
+    int          before = cancel_off();
 
     for (;;) {
         uint32_t stage = LIFE_NONE;
         if (atomic_compare_exchange_strong(&c->page[LIFE_STAGE], &stage, LIFE_BEGINS))
             break;
-        if (stage == LIFE_HERE)
+        if (stage == LIFE_HERE) {
+            cancel_restore(before);
             return atomic_load(&c->life);
+        }
         io->yield(io);
     }
     io->forked(io);
     bool begun = life_begin(c);
     if (!begun)
         atomic_store(&c->page[LIFE_STAGE], LIFE_NONE);
+    cancel_restore(before);
     return begun ? atomic_load(&c->life) : NULL;
 }
 

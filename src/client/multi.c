@@ -375,9 +375,10 @@ static mend_status run(struct mend_client *c, const struct source *from, size_t 
         return MEND_E_MEMORY;
     mend_status status = check_call(from->options, &why);
     if (!status)
-        status = call_begin(&m.call, c, from->options ? from->options->timeout_ms : 0, &why);
+        status = call_begin(&m.call, c, &why);
     if (status)
         return refuse_all(rs, status, why);
+    call_clock(&m.call, from->options);
 
     m.answers = m.own->answers;
     for (size_t i = 0; i < n; i++)
@@ -460,7 +461,7 @@ static mend_status ask_each(struct mend_client *c, enum wire_verb verb, mend_rep
     struct multi m = {.verb = verb};
     mend_replies rs = MEND_REPLIES;
     const char  *why;
-    mend_status  status = call_begin(&m.call, c, 0, &why);
+    mend_status  status = call_begin(&m.call, c, &why);
 
     if (status)
         return reply_refuse(reply, status, why);
@@ -469,6 +470,7 @@ static mend_status ask_each(struct mend_client *c, enum wire_verb verb, mend_rep
         mend_replies_free(&rs);
         return reply_refuse(reply, MEND_E_MEMORY, "out of memory for the call");
     }
+    call_clock(&m.call, NULL);
     m.answers = m.own->answers;
     deal_each(&m, c->trial_key);
     int before = cancel_off();

@@ -185,8 +185,11 @@ mend_status mend_open(const mend_config *config, mend_client **client, mend_repl
         refuse(&complaint, "%s", "config: is NULL", 0);
     else if (config->size != sizeof *config)
         refuse(&complaint, "%s: is %" PRId64 ", which is no mend_config that this library knows", "size", (int64_t)config->size);
-    else
+    else {
+        int before = cancel_off();
         status = open_client(config, client, &complaint);
+        cancel_restore(before);
+    }
     if (!reply)
         return status;
 
@@ -224,6 +227,8 @@ void mend_close(mend_client *c)
     struct life *life = atomic_load(&c->life);
     if (atomic_load(&life->telling) && life->io->is_me(life->io, life->healer))
         return;
+    int before = cancel_off();
     if (life_end(c))
         client_free(c);
+    cancel_restore(before);
 }

@@ -1,6 +1,8 @@
 /* pool.c - see pool.h. */
 #include "client/pool.h"
 
+#include "client/calls.h"
+
 enum { LOOK_AFTER_MS = 10 }; /* a link that was idle for less is used unseen: a look costs a system call */
 
 /* ---- Links ---- */
@@ -111,7 +113,7 @@ enum pool_result pool_try(struct server *s, struct call *call, bool suspicious, 
     for (;;) {
         struct gate gate = server_gate(s);
         if (server_shut(s, gate, call->now))
-            return none(a, MEND_E_DOWN, "the server is down");
+            return none(a, MEND_E_DOWN, call_down);
         if (gate.state == MEND_STATE_NEW)
             return POOL_WAIT;
 
@@ -258,21 +260,31 @@ bool pool_admit(struct server *s, struct link *l, uint32_t generation, nstime no
     return true;
 }
 
-static struct link *take_all(struct server *s)
+/* Takes the links that have been idle since `before` or longer, the longest first, so that they go back in the order they had. */
+static struct link *take_idle(struct server *s, nstime before)
 {
+    struct link *taken = NULL;
+
     pthread_mutex_lock(&s->lock);
-    struct link *all = s->idle;
-    s->idle = NULL;
-    s->idle_count = 0;
+    for (struct link **at = &s->idle, *l; (l = *at) != NULL;) {
+        if (l->idle_since > before) {
+            at = &l->next;
+            continue;
+        }
+        *at = l->next;
+        l->next = taken;
+        taken = l;
+        s->idle_count--;
+    }
     pthread_mutex_unlock(&s->lock);
-    return all;
+    return taken;
 }
 
-void pool_sweep(struct server *s)
+void pool_sweep(struct server *s, nstime before)
 {
     struct gate gate = server_gate(s);
 
-    for (struct link *l = take_all(s), *next; l; l = next) {
+    for (struct link *l = take_idle(s, before), *next; l; l = next) {
         next = l->next;
         if (l->generation != gate.generation || !link_quiet(l, s->life->io) || !keep(s, l, l->idle_since))
             pool_link_free(s, l, false);
@@ -292,7 +304,7 @@ size_t pool_watch(struct server *s, struct io_sock *socks, size_t most)
 
 void pool_close(struct server *s)
 {
-    for (struct link *l = take_all(s), *next; l; l = next) {
+    for (struct link *l = take_idle(s, NEVER), *next; l; l = next) {
         next = l->next;
         link_free(s, l, false);
     }

@@ -37,8 +37,9 @@ void pool_give(struct server *s, struct call *call, struct link *link, bool forg
  * moment. False: the trial is of an older generation; the link is the caller's still. */
 bool pool_admit(struct server *s, struct link *link, uint32_t generation, nstime now);
 
-/* ...idle links are looked at, and those that are not quiet, or of an older generation, are closed... */
-void pool_sweep(struct server *s);
+/* ...links that have been idle since `before` or longer are looked at, and those that are not quiet, or of an older
+ * generation, are closed (NEVER: all of them)... */
+void pool_sweep(struct server *s, nstime before);
 
 /* ...and the sockets of those that are idle are copied, to be watched: at most `most`. */
 size_t pool_watch(struct server *s, struct io_sock *socks, size_t most);

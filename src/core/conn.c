@@ -42,10 +42,13 @@ static void become(struct conn *c, enum conn_state next)
 
 void answer_reset(struct answer *a)
 {
-    struct buf value = a->value;
-
-    value.len = 0;
-    *a = (struct answer){.ttl_s = MEND_TTL_UNKNOWN, .value = value, .error = ""};
+    a->status = MEND_OK;
+    a->done = a->maybe_applied = a->again = false;
+    a->flags = 0;
+    a->cas = a->number = 0;
+    a->ttl_s = MEND_TTL_UNKNOWN;
+    a->value.len = 0;
+    a->error = "";
 }
 
 void answer_fail(struct answer *a, mend_status status, const char *error)
@@ -331,41 +334,30 @@ static void proved(struct conn *c, enum wire_dialect dialect)
     become(c, CONN_READY);
 }
 
-/* The answer to a question of ours, while PROVING. */
+/* The answer to a question of ours, while PROVING. An OK is from before 1.6.10, whose ms has another form. */
 static void read_proof(struct conn *c, const struct wire_head *h)
 {
-    switch (h->kind) {
-    case WIRE_EN:
-        c->reflects = h->has_opaque;
-        proved(c, WIRE_META);
-        return;
-    case WIRE_HD:
-        proved(c, WIRE_META);
-        return;
-    case WIRE_OK: /* a meta protocol from before 1.6.10: its ms has another form */
-    case WIRE_END:
-        proved(c, WIRE_CLASSIC);
-        return;
-    case WIRE_ERROR:
-    case WIRE_CLIENT_ERROR:
-        if (wire_means(h) == MEND_E_AUTH) {
-            conn_fail(c, MEND_E_AUTH, "the server wants authentication");
-            return;
-        }
-        /* A bare ERROR is "I do not know mg". With words behind it ("Too many open connections"), it is a refusal. */
-        if (c->asks == WIRE_META && (h->kind == WIRE_CLIENT_ERROR || h->text.len == 0)) {
-            line_next(c);
-            c->asks = WIRE_CLASSIC;
-            if (!prove(c))
-                conn_fail(c, MEND_E_MEMORY, "out of memory");
-            return;
-        }
-        break;
-    default:
-        break;
+    c->reflects = h->kind == WIRE_EN && h->has_opaque;
+    proved(c, h->kind == WIRE_EN || h->kind == WIRE_HD ? WIRE_META : WIRE_CLASSIC);
+}
+
+/* An error instead. A bare ERROR, or CLIENT_ERROR, says "I do not know mg" (or its b, before 1.6.10): it is asked in the
+ * classic protocol. With words behind it ("Too many open connections"), an ERROR is a refusal. */
+static void read_refusal(struct conn *c, const struct wire_head *h)
+{
+    bool knows_no_meta = c->asks == WIRE_META && (h->kind == WIRE_CLIENT_ERROR || (h->kind == WIRE_ERROR && h->text.len == 0));
+
+    if (wire_means(h) == MEND_E_AUTH)
+        conn_fail(c, MEND_E_AUTH, "the server wants authentication");
+    else if (knows_no_meta) {
+        line_next(c);
+        c->asks = WIRE_CLASSIC;
+        if (!prove(c))
+            conn_fail(c, MEND_E_MEMORY, "out of memory");
+    } else {
+        keep_text(c->text, sizeof c->text, error_word(h->kind), h->text);
+        conn_fail(c, MEND_E_SERVER, c->text);
     }
-    keep_text(c->text, sizeof c->text, error_word(h->kind), h->text);
-    conn_fail(c, MEND_E_SERVER, c->text);
 }
 
 /* The protocol that the answer to this question comes in. */
@@ -374,7 +366,7 @@ static enum wire_dialect speaks(const struct conn *c, const struct ask *a)
     return a->verb == WIRE_GET_MANY || a->verb == WIRE_FLUSH_ALL ? WIRE_CLASSIC : c->asks;
 }
 
-static bool counts(enum wire_verb verb)
+static bool is_counter(enum wire_verb verb)
 {
     return verb == WIRE_INCREMENT || verb == WIRE_DECREMENT;
 }
@@ -402,7 +394,7 @@ static void value_ends(struct conn *c)
         c->sink = NULL;
     }
     c->reading = NULL;
-    if (into && counts(a->verb) && !read_counter(into)) {
+    if (into && is_counter(a->verb) && !read_counter(into)) {
         conn_fail(c, MEND_E_PROTOCOL, "a counter that is not a number");
         return;
     }
@@ -620,7 +612,7 @@ static void read_head(struct conn *c, const struct wire_head *h)
     }
     a->answering = true;
     if (greets)
-        read_proof(c, h);
+        read_refusal(c, h);
     else if (error)
         read_error(c, a, h);
     else if (speaks(c, a) == WIRE_META)

@@ -184,12 +184,28 @@ static void arm(const struct posix *p, struct io_sock *s)
         s->armed = armed;
 }
 
+/* While nobody listens on a port of the ephemeral range, a connect to it may be given that very port to come
+ * from, and meet itself: TCP's simultaneous open. It would keep the server from its port. */
+static bool met_itself(int fd)
+{
+    struct sockaddr_storage ours = {0}, theirs = {0};
+    socklen_t               size = sizeof ours, peer_size = sizeof theirs;
+
+    return getsockname(fd, (struct sockaddr *)&ours, &size) == 0 && ours.ss_family != AF_UNIX &&
+           getpeername(fd, (struct sockaddr *)&theirs, &peer_size) == 0 && size == peer_size && memcmp(&ours, &theirs, size) == 0;
+}
+
+static void drop_at_close(int fd)
+{
+    setsockopt(fd, SOL_SOCKET, SO_LINGER, &(struct linger){.l_onoff = 1, .l_linger = 0}, sizeof(struct linger));
+}
+
 static void posix_close(struct io *io, struct io_sock *s, bool reset)
 {
     if (s->fd < 0)
         return;
     if (reset)
-        setsockopt(s->fd, SOL_SOCKET, SO_LINGER, &(struct linger){.l_onoff = 1, .l_linger = 0}, sizeof(struct linger));
+        drop_at_close(s->fd);
     book_strike(posix_of(io), s->slot);
     close(s->fd);
     *s = (struct io_sock)IO_SOCK_CLOSED;
@@ -198,6 +214,10 @@ static void posix_close(struct io *io, struct io_sock *s, bool reset)
 /* Connected: from here on it blocks, but for the calls that say MSG_DONTWAIT. */
 static int connected(struct io_sock *s)
 {
+    if (met_itself(s->fd)) {
+        drop_at_close(s->fd);
+        return IO_REFUSED;
+    }
     int flags = fcntl(s->fd, F_GETFL);
     return flags >= 0 && fcntl(s->fd, F_SETFL, flags & ~O_NONBLOCK) == 0 ? IO_DONE : IO_FAILED;
 }

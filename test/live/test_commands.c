@@ -461,7 +461,7 @@ static void keys_of_all_bytes(void **state)
     (void)state;
     mend_reply   r = MEND_REPLY;
     mend_replies rs = MEND_REPLIES;
-    char         key[256][3], value[256][8];
+    char         key[256][3], value[256][16];
     mend_bytes   keys[256];
     for (int i = 0; i < 256; i++) {
         bool        plain = i > 32 && i < 127;
@@ -623,7 +623,7 @@ static void large_values_at_once(void **state)
     (void)state;
     mend_replies rs = MEND_REPLIES;
     mend_reply   r = MEND_REPLY;
-    char        *value = malloc(BYTES), names[N][16];
+    char        *value = malloc(BYTES), names[N][32];
     mend_item    items[N];
     mend_bytes   keys[N];
     memset(value, 'v', BYTES);

@@ -1,0 +1,491 @@
+/* test_fork.c - forks with traffic running: the child starts afresh, the parent
+ * goes on, and no answer crosses. And what else a process must not notice: no
+ * descriptor passes an exec, no SIGPIPE is raised, no signal lands on the healer.
+ */
+#include "support/hostile.h"
+#include "support/memcached.h"
+#include "support/wait.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define S(text) mend_str(text)
+enum { READERS = 4, KEYS = 50 };
+
+static struct memcached servers[2];
+static char             list[256];
+static char             names[KEYS][32];
+
+static int begins(void **state)
+{
+    (void)state;
+    memcached_start(&servers[0], "127.0.0.1", NULL);
+    memcached_start(&servers[1], "unix", NULL);
+    snprintf(list, sizeof list, "%s,%s", servers[0].name, servers[1].name);
+    for (int i = 0; i < KEYS; i++)
+        snprintf(names[i], sizeof names[i], "fork:%d", i);
+    return 0;
+}
+
+static int ends(void **state)
+{
+    (void)state;
+    memcached_stop(&servers[0]);
+    memcached_stop(&servers[1]);
+    return 0;
+}
+
+static mend_client *open_filled(void)
+{
+    mend_client *c = open_up(&MEND_CONFIG(.servers = list, .timeout_ms = 1000, .connections_idle_max = READERS));
+    mend_reply   r = MEND_REPLY;
+    for (int i = 0; i < KEYS; i++)
+        must_be(MEND_OK, mend_set(c, S(names[i]), S(names[i]), NULL, &r), &r);
+    mend_reply_free(&r);
+    return c;
+}
+
+/* Reads n keys, one by one and together: how many answers are wrong, and how many are none. */
+struct count {
+    int wrong, failed;
+};
+
+static struct count read_all(mend_client *c, unsigned seed, int n)
+{
+    struct count count = {0};
+    mend_reply   r = MEND_REPLY;
+    mend_replies rs = MEND_REPLIES;
+    for (int i = 0; i < n; i++) {
+        unsigned k = (seed += 7) % KEYS;
+        mend_get(c, S(names[k]), &r);
+        count.failed += r.status < 0;
+        count.wrong += r.status > 0 || (r.status == MEND_OK && strcmp(r.data, names[k]) != 0);
+        if (i % 8)
+            continue;
+        mend_bytes keys[] = {S(names[k]), S(names[(k + 1) % KEYS]), S(names[(k + 2) % KEYS])};
+        mend_get_multi(c, keys, 3, &rs);
+        for (size_t m = 0; m < 3; m++) {
+            count.failed += rs.at[m].status < 0;
+            count.wrong += rs.at[m].status > 0 || (rs.at[m].status == MEND_OK && strcmp(rs.at[m].data, names[(k + m) % KEYS]) != 0);
+        }
+    }
+    mend_reply_free(&r);
+    mend_replies_free(&rs);
+    return count;
+}
+
+struct traffic {
+    mend_client *client;
+    atomic_int   stop, wrong, failed, rounds;
+    pthread_t    thread[READERS];
+};
+
+static void *reads(void *argument)
+{
+    struct traffic *t = argument;
+    for (unsigned seed = 1; !t->stop; seed++) {
+        struct count count = read_all(t->client, seed, 10);
+        t->wrong += count.wrong;
+        t->failed += count.failed;
+        t->rounds++;
+    }
+    return NULL;
+}
+
+static void traffic_starts(struct traffic *t, mend_client *c)
+{
+    *t = (struct traffic){.client = c};
+    for (int i = 0; i < READERS; i++)
+        assert_int_equal(pthread_create(&t->thread[i], NULL, reads, t), 0);
+    await(t->rounds > READERS, SOON_MS);
+}
+
+/* Ends it, after it went on for a while longer. */
+static void traffic_ends(struct traffic *t)
+{
+    int rounds = t->rounds;
+    await(t->rounds > rounds + 10 * READERS, SOON_MS);
+    t->stop = 1;
+    for (int i = 0; i < READERS; i++)
+        pthread_join(t->thread[i], NULL);
+    assert_int_equal(t->wrong, 0);
+    assert_int_equal(t->failed, 0);
+}
+
+/* ---- What a child may do. It ends by _exit, so that no fixture of the parent's runs in it ------- */
+static int reads_well(mend_client *c)
+{
+    struct count count = read_all(c, (unsigned)getpid(), 200);
+    if (count.wrong || count.failed)
+        fprintf(stderr, "child: %d wrong, %d failed\n", count.wrong, count.failed);
+    return count.wrong || count.failed;
+}
+
+static int reads_and_closes(mend_client *c)
+{
+    int bad = reads_well(c);
+    mend_close(c);
+    return bad;
+}
+
+static int does_nothing(mend_client *c)
+{
+    (void)c;
+    return 0;
+}
+
+static int closes_at_once(mend_client *c)
+{
+    int64_t began = now_ms();
+    mend_close(c);
+    return now_ms() - began > 100 + SLACK_MS;
+}
+
+static int looks_first(mend_client *c)
+{
+    bool available = mend_connection_available(c);
+    return !available || servers_of(c) != 2 || reads_well(c);
+}
+
+static int writes(mend_client *c)
+{
+    mend_reply r = MEND_REPLY;
+    int        bad = 0;
+    for (int i = 0; i < 20; i++)
+        bad |= mend_increment(c, S("fork:counter"), 1, NULL, &r) != MEND_OK;
+    mend_reply_free(&r);
+    return bad;
+}
+
+static int wait_for(pid_t child)
+{
+    int status = -1;
+    for (int64_t until = now_ms() + SOON_MS; now_ms() < until; pause_ms(1))
+        if (waitpid(child, &status, WNOHANG) == child)
+            return WIFEXITED(status) ? WEXITSTATUS(status) : 100 + WTERMSIG(status);
+    kill(child, SIGKILL);
+    waitpid(child, &status, 0);
+    return -1; /* it hung */
+}
+
+static int has_a_child_of_its_own(mend_client *c)
+{
+    int   bad = reads_well(c);
+    pid_t grandchild = fork();
+    if (grandchild == 0)
+        _exit(reads_and_closes(c));
+    return bad || reads_well(c) || wait_for(grandchild) != 0;
+}
+
+static int has_a_child_before_it_calls(mend_client *c)
+{
+    pid_t grandchild = fork();
+    if (grandchild == 0)
+        _exit(reads_well(c));
+    return wait_for(grandchild) != 0 || reads_well(c);
+}
+
+static const struct {
+    const char *name;
+    int (*does)(mend_client *c);
+} children[] = {
+    {"reads", reads_well},
+    {"reads and closes", reads_and_closes},
+    {"does nothing", does_nothing},
+    {"closes at once", closes_at_once},
+    {"looks first", looks_first},
+    {"writes", writes},
+    {"has a child of its own", has_a_child_of_its_own},
+    {"has a child before it calls", has_a_child_before_it_calls},
+};
+enum { CHILDREN = sizeof children / sizeof *children };
+
+static void forked_while_idle(void **state)
+{
+    (void)state;
+    mend_client *c = open_filled();
+    assert_int_equal(mend_set(c, S("fork:counter"), S("0"), NULL, NULL), MEND_OK);
+    for (size_t i = 0; i < CHILDREN; i++) {
+        pid_t child = fork();
+        if (child == 0)
+            _exit(children[i].does(c));
+        int status = wait_for(child);
+        must(status == 0, "the child that %s: %d", children[i].name, status);
+        struct count count = read_all(c, 1, 50); /* and the parent goes on */
+        assert_int_equal(count.wrong + count.failed, 0);
+        assert_true(all_up(c));
+        assert_int_equal(seen_at(c, 0).falls + seen_at(c, 1).falls, 0);
+    }
+    mend_close(c);
+}
+
+static void forked_with_traffic_running(void **state)
+{
+    (void)state;
+    struct traffic t;
+    mend_client   *c = open_filled();
+    assert_int_equal(mend_set(c, S("fork:counter"), S("0"), NULL, NULL), MEND_OK);
+    traffic_starts(&t, c);
+    pid_t child[3 * CHILDREN];
+    for (size_t i = 0; i < 3 * CHILDREN; i++) {
+        child[i] = fork();
+        if (child[i] == 0)
+            _exit(children[i % CHILDREN].does(c));
+        int rounds = t.rounds;
+        await(t.rounds > rounds, SOON_MS);
+    }
+    for (size_t i = 0; i < 3 * CHILDREN; i++) {
+        int status = wait_for(child[i]);
+        must(status == 0, "the child that %s: %d", children[i % CHILDREN].name, status);
+    }
+    traffic_ends(&t);
+    mend_reply r = MEND_REPLY;
+    must_be(MEND_OK, mend_get(c, S("fork:counter"), &r), &r);
+    assert_string_equal(r.data, "60"); /* three children that write, twenty times each, once each time */
+    mend_close(c);
+    mend_reply_free(&r);
+}
+
+/* A fork in the middle of an outage: the child finds out by itself that it is over. */
+static void forked_while_down(void **state)
+{
+    (void)state;
+    struct memcached m;
+    mend_reply       r = MEND_REPLY;
+    memcached_start(&m, "127.0.0.1", NULL);
+    mend_client *c = open_up(&MEND_CONFIG(.servers = m.name, .timeout_ms = 100));
+    memcached_kill(&m);
+    await(mend_get(c, S("k"), &r) == MEND_E_DOWN, SOON_MS);
+    int ready[2];
+    assert_int_equal(pipe(ready), 0);
+    pid_t child = fork();
+    if (child == 0) {
+        char go;
+        bool fine = mend_get(c, S("k"), &r) < 0 && read(ready[0], &go, 1) == 1;
+        for (int64_t until = now_ms() + SOON_MS; fine && r.status != MEND_MISS && now_ms() < until; pause_ms(1))
+            mend_get(c, S("k"), &r);
+        _exit(fine && r.status == MEND_MISS ? 0 : 1);
+    }
+    memcached_restart(&m);
+    assert_int_equal(write(ready[1], "g", 1), 1);
+    assert_int_equal(wait_for(child), 0);
+    await(all_up(c), SOON_MS);
+    close(ready[0]);
+    close(ready[1]);
+    mend_close(c);
+    mend_reply_free(&r);
+    memcached_stop(&m);
+}
+
+/* A fork from within a thread that is itself in no call, while an answer is under way to another. */
+static enum hostile_next answers_after_a_while(struct hostile_ask *ask, void *context)
+{
+    (void)context;
+    if (strcmp(ask->key, "slow") == 0)
+        pause_ms(100);
+    return hostile_answer(ask);
+}
+
+struct slow {
+    mend_client *client;
+    mend_status  status;
+    char         data[32];
+};
+
+static void *reads_slowly(void *argument)
+{
+    struct slow *slow = argument;
+    mend_reply   r = MEND_REPLY;
+    slow->status = mend_get(slow->client, S("slow"), &r);
+    snprintf(slow->data, sizeof slow->data, "%s", r.data);
+    mend_reply_free(&r);
+    return NULL;
+}
+
+static void an_answer_under_way_stays_the_parents(void **state)
+{
+    (void)state;
+    struct hostile *h = hostile_start(HOSTILE_META);
+    hostile_put(h, "slow", "slow value");
+    hostile_put(h, "quick", "quick value");
+    hostile_behave(h, answers_after_a_while, NULL);
+    mend_client *c = open_up(&MEND_CONFIG(.servers = hostile_name(h), .timeout_ms = 2000));
+    for (int i = 0; i < 3; i++) {
+        struct slow slow = {.client = c};
+        pthread_t   thread;
+        unsigned    asked = hostile_asked(h, "slow");
+        assert_int_equal(pthread_create(&thread, NULL, reads_slowly, &slow), 0);
+        await(hostile_asked(h, "slow") > asked, SOON_MS);
+        pid_t child = fork();
+        if (child == 0) {
+            mend_reply r = MEND_REPLY;
+            bool       fine = i == 2 || (mend_get(c, S("quick"), &r) == MEND_OK && strcmp(r.data, "quick value") == 0);
+            if (i)
+                mend_close(c);
+            _exit(fine ? 0 : 1);
+        }
+        assert_int_equal(wait_for(child), 0);
+        pthread_join(thread, NULL);
+        assert_int_equal(slow.status, MEND_OK);
+        assert_string_equal(slow.data, "slow value");
+        assert_int_equal(hostile_asked(h, "slow"), asked + 1); /* the child cost it nothing */
+    }
+    mend_close(c);
+    hostile_stop(h);
+}
+
+/* ---- Descriptors and signals ------------------------------------------------------------------------ */
+static void no_descriptor_passes_an_exec(void **state)
+{
+    (void)state;
+    struct traffic t;
+    bool           ours[1024] = {false};
+    for (int fd = 0; fd < 1024; fd++)
+        ours[fd] = fcntl(fd, F_GETFD) >= 0;
+    mend_client *c = open_filled();
+    traffic_starts(&t, c);
+    int checked = 0;
+    for (int round = 0; round < 20; round++) {
+        DIR *d = opendir("/proc/self/fd");
+        for (struct dirent *e = readdir(d); e; e = readdir(d)) {
+            int fd = atoi(e->d_name);
+            int flags = e->d_name[0] == '.' || fd > 1023 || ours[fd] ? -1 : fcntl(fd, F_GETFD);
+            if (flags < 0)
+                continue;
+            must(flags & FD_CLOEXEC, "descriptor %d would pass an exec", fd);
+            checked++;
+        }
+        closedir(d);
+        int rounds = t.rounds;
+        await(t.rounds > rounds, SOON_MS);
+    }
+    assert_true(checked > 20);
+    traffic_ends(&t);
+    mend_close(c);
+}
+
+static atomic_int pipes, users;
+
+static void on_pipe(int signal_number)
+{
+    (void)signal_number;
+    pipes++;
+}
+
+static void on_user(int signal_number)
+{
+    (void)signal_number;
+    users++;
+}
+
+static enum hostile_next hangs_up_on_writers(struct hostile_ask *ask, void *context)
+{
+    (void)context;
+    if (!ask->body)
+        return hostile_answer(ask);
+    return ask->connection % 2 ? HOSTILE_RESET : HOSTILE_CLOSE;
+}
+
+static void sigpipe_is_never_raised(void **state)
+{
+    (void)state;
+    struct sigaction ours = {.sa_handler = on_pipe}, before, after;
+    sigaction(SIGPIPE, &ours, &before);
+    mend_reply      r = MEND_REPLY;
+    size_t          n = 4 << 20;
+    char           *value = calloc(1, n);
+    struct hostile *h = hostile_start(HOSTILE_META);
+    hostile_behave(h, hangs_up_on_writers, NULL);
+    mend_client *c = open_up(&MEND_CONFIG(.servers = hostile_name(h), .timeout_ms = 200, .failures_allowed = 1000));
+    for (int i = 0; i < 30; i++) {
+        if (i % 3 == 0) /* large enough that the end comes in the middle of writing it */
+            mend_set(c, S("k"), mend_mem(value, n), NULL, &r);
+        else
+            mend_set(c, S("k"), S("v"), NULL, &r);
+        assert_true(r.status < 0);
+        hostile_hang_up(h);
+        mend_get(c, S("k"), &r);
+    }
+    hostile_down(h);
+    for (int i = 0; i < 5; i++)
+        assert_true(mend_set(c, S("k"), S("v"), NULL, &r) < 0);
+    mend_close(c);
+    hostile_stop(h);
+
+    sigaction(SIGPIPE, &before, &after);
+    assert_true(after.sa_handler == on_pipe); /* nor was its disposition touched */
+    assert_int_equal(pipes, 0);
+    free(value);
+    mend_reply_free(&r);
+}
+
+static void the_healer_takes_no_signals(void **state)
+{
+    (void)state;
+    struct sigaction ours = {.sa_handler = on_user}, before;
+    sigset_t         user, pending, mask;
+    sigaction(SIGUSR1, &ours, &before);
+    mend_client *c = open_filled(); /* the healer is started with nothing blocked */
+
+    sigemptyset(&user);
+    sigaddset(&user, SIGUSR1);
+    pthread_sigmask(SIG_BLOCK, &user, &mask);
+    kill(getpid(), SIGUSR1); /* to whichever thread will have it: there must be none */
+    pause_ms(50);
+    sigpending(&pending);
+    assert_true(sigismember(&pending, SIGUSR1));
+    assert_int_equal(users, 0);
+    pthread_sigmask(SIG_SETMASK, &mask, NULL);
+    await(users == 1, SOON_MS);
+    mend_close(c);
+    sigaction(SIGUSR1, &before, NULL);
+}
+
+/* A signal in the middle of a call is no reason for it to fail. */
+static void a_signal_interrupts_no_call(void **state)
+{
+    (void)state;
+    struct sigaction ours = {.sa_handler = on_user}, before; /* without SA_RESTART */
+    struct slow      slow;
+    struct hostile  *h = hostile_start(HOSTILE_META);
+    pthread_t        thread;
+    sigaction(SIGUSR1, &ours, &before);
+    hostile_put(h, "slow", "slow value");
+    hostile_behave(h, answers_after_a_while, NULL);
+    slow.client = open_up(&MEND_CONFIG(.servers = hostile_name(h), .timeout_ms = 2000));
+    assert_int_equal(pthread_create(&thread, NULL, reads_slowly, &slow), 0);
+    await(hostile_asked(h, "slow") == 1, SOON_MS);
+    int interrupted = users;
+    for (int i = 0; i < 10; i++) {
+        pthread_kill(thread, SIGUSR1);
+        pause_ms(2);
+    }
+    pthread_join(thread, NULL);
+    assert_true(users > interrupted);
+    assert_int_equal(slow.status, MEND_OK);
+    assert_string_equal(slow.data, "slow value");
+    mend_close(slow.client);
+    hostile_stop(h);
+    sigaction(SIGUSR1, &before, NULL);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(forked_while_idle),
+        cmocka_unit_test(forked_with_traffic_running),
+        cmocka_unit_test(forked_while_down),
+        cmocka_unit_test(an_answer_under_way_stays_the_parents),
+        cmocka_unit_test(no_descriptor_passes_an_exec),
+        cmocka_unit_test(sigpipe_is_never_raised),
+        cmocka_unit_test(the_healer_takes_no_signals),
+        cmocka_unit_test(a_signal_interrupts_no_call),
+    };
+    return cmocka_run_group_tests_name("fork", tests, begins, ends);
+}

@@ -1,0 +1,298 @@
+/* test_lookup.c - names: lookups that hang, fail, or change their mind.
+ *
+ * Runs in a mount and a network namespace of its own, where /etc/hosts and
+ * /etc/resolv.conf are files of the test's and the only name server is a socket
+ * that never answers. The system's own files are not touched. Where a process may
+ * not have namespaces, these tests are skipped, and say so.
+ */
+#include "support/memcached.h"
+#include "support/wait.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define S(text) mend_str(text)
+enum { TIMEOUT_MS = 100, BOUND_MS = TIMEOUT_MS + SLACK_MS };
+
+#define SILENT "nameserver 127.0.0.53\noptions timeout:20 attempts:5\n"
+
+/* ---- A world of our own ----------------------------------------------------------------------- */
+static char        directory[] = "/tmp/mend-test-XXXXXX";
+static char        why_not[128];
+static int         name_server = -1;
+static const char *failed_at;
+
+static bool did(bool it, const char *what)
+{
+    if (!it && !failed_at) {
+        failed_at = what;
+        snprintf(why_not, sizeof why_not, "%s: %s", what, strerror(errno));
+    }
+    return it;
+}
+
+static bool write_file(const char *path, const char *text)
+{
+    FILE *f = fopen(path, "we");
+    return f && fputs(text, f) >= 0 && fclose(f) == 0;
+}
+
+static bool put_over(const char *path, const char *name, const char *text)
+{
+    char ours[64];
+    snprintf(ours, sizeof ours, "%s/%s", directory, name);
+    return write_file(ours, text) && mount(ours, path, NULL, MS_BIND, NULL) == 0;
+}
+
+static bool loopback_is_up(void)
+{
+    struct ifreq lo = {.ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING};
+    int          fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    bool         up = fd >= 0 && ioctl(fd, SIOCSIFFLAGS, &lo) == 0;
+    if (fd >= 0)
+        close(fd);
+    return up;
+}
+
+/* It hears every question, and answers none. */
+static bool a_silent_name_server(void)
+{
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(53)};
+    inet_pton(AF_INET, "127.0.0.53", &a.sin_addr);
+    name_server = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    return name_server >= 0 && bind(name_server, (struct sockaddr *)&a, sizeof a) == 0;
+}
+
+/* A user other than root needs a user namespace to have the others in. */
+static bool unshared(void)
+{
+    char     map[64];
+    unsigned user = geteuid();
+    if (user == 0)
+        return unshare(CLONE_NEWNS | CLONE_NEWNET) == 0;
+    snprintf(map, sizeof map, "%u %u 1", user, user);
+    return unshare(CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWNET) == 0 && write_file("/proc/self/uid_map", map);
+}
+
+static bool world_of_our_own(void)
+{
+    return did(mkdtemp(directory) != NULL, "mkdtemp") && did(unshared(), "unshare") &&
+           did(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0, "mount") && did(loopback_is_up(), "loopback") &&
+           did(a_silent_name_server(), "name server") &&
+           did(put_over("/etc/resolv.conf", "resolv.conf", SILENT), "resolv.conf") &&
+           did(access("/etc/nsswitch.conf", F_OK) < 0 || put_over("/etc/nsswitch.conf", "nsswitch.conf", "hosts: files dns\n"), "nsswitch.conf") &&
+           did(put_over("/etc/hosts", "hosts", "127.0.0.1 localhost\n"), "hosts");
+}
+
+/* In place: what is mounted is this file. */
+static void now_says(const char *name, const char *text)
+{
+    char ours[64];
+    snprintf(ours, sizeof ours, "%s/%s", directory, name);
+    assert_true(write_file(ours, text));
+}
+
+static void hosts(const char *text)
+{
+    now_says("hosts", text);
+}
+
+static bool was_asked(void) /* the name server, for something */
+{
+    char question[512];
+    return recv(name_server, question, sizeof question, MSG_DONTWAIT) > 0;
+}
+
+#define NEEDS_A_WORLD() \
+    do { \
+        if (failed_at) { \
+            print_message("skipped: no namespaces of our own here (%s)\n", why_not); \
+            skip(); \
+        } \
+        while (was_asked()) \
+            continue; \
+    } while (0)
+
+/* ---- The stories ------------------------------------------------------------------------------- */
+static void key_on(mend_client *c, const char *server, char *key, size_t room)
+{
+    mend_reply r = MEND_REPLY;
+    for (int i = 0; i < 1000; i++) {
+        snprintf(key, room, "key:%d", i);
+        mend_exists(c, S(key), &r);
+        if (strcmp(r.server, server) == 0)
+            break;
+    }
+    assert_string_equal(r.server, server);
+    mend_reply_free(&r);
+}
+
+static void a_hung_lookup_holds_up_nobody(void **state)
+{
+    (void)state;
+    NEEDS_A_WORLD();
+    struct memcached m;
+    mend_reply       r = MEND_REPLY;
+    mend_client     *c = NULL;
+    char             servers[200], theirs[32], ours[32];
+    memcached_start(&m, "127.0.0.1", NULL);
+    snprintf(servers, sizeof servers, "hangs.example:11211,%s,hangs-too.example,%s", m.name, "and-this.example:1");
+
+    int64_t began = now_ms();
+    must_be(MEND_OK, mend_open(&MEND_CONFIG(.servers = servers, .timeout_ms = TIMEOUT_MS), &c, &r), &r);
+    must(now_ms() - began < SLACK_MS, "mend_open took %d ms", (int)(now_ms() - began));
+    await(state_of(c, 1) == MEND_STATE_UP, 1000);
+    await(was_asked(), SOON_MS); /* or nothing hangs */
+    key_on(c, m.name, ours, sizeof ours);
+    must_be(MEND_OK, mend_set(c, S(ours), S("v"), NULL, &r), &r);
+
+    await(state_of(c, 0) >= MEND_STATE_DOWN, SOON_MS); /* a name never resolved is down */
+    key_on(c, "hangs.example:11211", theirs, sizeof theirs);
+    began = now_ms();
+    must_be(MEND_E_DOWN, mend_get(c, S(theirs), &r), &r);
+    assert_true(now_ms() - began < TIMEOUT_MS / 2);
+
+    for (int i = 0; i < 3; i++) { /* meanwhile another dies, and heals as if nothing hung */
+        memcached_kill(&m);
+        await(mend_get(c, S(ours), &r) == MEND_E_DOWN, BOUND_MS);
+        memcached_restart(&m);
+        await(state_of(c, 1) == MEND_STATE_UP, 2000);
+        must_be(MEND_MISS, mend_get(c, S(ours), &r), &r);
+    }
+    assert_true(state_of(c, 0) >= MEND_STATE_DOWN && state_of(c, 2) >= MEND_STATE_DOWN);
+    must(threads() < 12, "%d threads", threads()); /* those of lookups are bounded in number */
+
+    began = now_ms();
+    mend_close(c);
+    must(now_ms() - began < 100 + SLACK_MS, "mend_close took %d ms", (int)(now_ms() - began));
+    mend_reply_free(&r);
+    memcached_stop(&m);
+}
+
+static void a_name_becomes_known(void **state)
+{
+    (void)state;
+    NEEDS_A_WORLD();
+    struct memcached m;
+    mend_reply       r = MEND_REPLY;
+    mend_client     *c = NULL;
+    char             name[64];
+    memcached_start(&m, "127.0.0.1", NULL);
+    snprintf(name, sizeof name, "later.example:%d", m.port);
+    hosts("127.0.0.1 localhost\n");
+    now_says("resolv.conf", "nameserver 127.0.0.54\n"); /* nobody is there: it fails at once */
+    must_be(MEND_OK, mend_open(&MEND_CONFIG(.servers = name, .timeout_ms = TIMEOUT_MS), &c, &r), &r);
+    await(state_of(c, 0) >= MEND_STATE_DOWN, SOON_MS);
+    must_be(MEND_E_DOWN, mend_get(c, S("k"), &r), &r);
+    assert_string_not_equal(seen_at(c, 0).why, "");
+    hosts("127.0.0.1 localhost\n127.0.0.1 later.example\n");
+    await(all_up(c), SOON_MS);
+    must_be(MEND_MISS, mend_get(c, S("k"), &r), &r);
+    mend_close(c);
+    mend_reply_free(&r);
+    memcached_stop(&m);
+    now_says("resolv.conf", SILENT);
+}
+
+static void a_server_moves(void **state)
+{
+    (void)state;
+    NEEDS_A_WORLD();
+    struct memcached m;
+    mend_reply       r = MEND_REPLY;
+    char             name[64];
+    memcached_start(&m, "127.0.0.1", NULL);
+    snprintf(name, sizeof name, "moves.example:%d", m.port);
+    hosts("127.0.0.1 localhost\n127.0.0.1 moves.example\n");
+    mend_client *c = open_up(&MEND_CONFIG(.servers = name, .timeout_ms = TIMEOUT_MS));
+
+    memcached_kill(&m);
+    await(mend_get(c, S("k"), &r) == MEND_E_DOWN, BOUND_MS);
+    hosts("127.0.0.1 localhost\n127.0.0.2 moves.example\n");
+    snprintf(m.host, sizeof m.host, "127.0.0.2");
+    memcached_restart(&m);
+    await(all_up(c), SOON_MS);
+    must_be(MEND_MISS, mend_get(c, S("k"), &r), &r);
+    mend_close(c);
+    mend_reply_free(&r);
+    memcached_stop(&m);
+}
+
+/* One address of a name refuses, the other serves. */
+static void a_name_of_several_addresses(void **state)
+{
+    (void)state;
+    NEEDS_A_WORLD();
+    struct memcached m;
+    char             name[64];
+    memcached_start(&m, "127.0.0.3", NULL);
+    snprintf(name, sizeof name, "several.example:%d", m.port);
+    hosts("127.0.0.1 localhost\n::1 several.example\n127.0.0.2 several.example\n127.0.0.3 several.example\n");
+    mend_client *c = open_up(&MEND_CONFIG(.servers = name, .timeout_ms = TIMEOUT_MS));
+    assert_int_equal(mend_set(c, S("k"), S("v"), NULL, NULL), MEND_OK);
+    mend_close(c);
+    memcached_stop(&m);
+}
+
+/* Lookups stop working: whoever serves goes on serving, and even heals, at the last good address. */
+static void the_last_good_address_is_kept(void **state)
+{
+    (void)state;
+    NEEDS_A_WORLD();
+    struct memcached m;
+    mend_reply       r = MEND_REPLY;
+    char             name[64];
+    memcached_start(&m, "127.0.0.1", NULL);
+    snprintf(name, sizeof name, "forgotten.example:%d", m.port);
+    hosts("127.0.0.1 localhost\n127.0.0.1 forgotten.example\n");
+    mend_client *c = open_up(&MEND_CONFIG(.servers = name, .timeout_ms = TIMEOUT_MS));
+
+    hosts("127.0.0.1 localhost\n"); /* from now on a lookup hangs */
+    must_be(MEND_OK, mend_set(c, S("k"), S("v"), NULL, &r), &r);
+    memcached_kill(&m);
+    await(mend_get(c, S("k"), &r) == MEND_E_DOWN, BOUND_MS + TIMEOUT_MS);
+    memcached_restart(&m);
+    await(all_up(c), SOON_MS);
+    must_be(MEND_MISS, mend_get(c, S("k"), &r), &r);
+    int64_t began = now_ms();
+    mend_close(c);
+    must(now_ms() - began < 100 + SLACK_MS, "mend_close took %d ms", (int)(now_ms() - began));
+    mend_reply_free(&r);
+    memcached_stop(&m);
+}
+
+static int leave(void **state)
+{
+    static const char *const ours[] = {"resolv.conf", "nsswitch.conf", "hosts"};
+    (void)state;
+    for (size_t i = 0; i < 3; i++) {
+        char path[64];
+        snprintf(path, sizeof path, "%s/%s", directory, ours[i]);
+        unlink(path);
+    }
+    rmdir(directory);
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_hung_lookup_holds_up_nobody),
+        cmocka_unit_test(a_name_becomes_known),
+        cmocka_unit_test(a_server_moves),
+        cmocka_unit_test(a_name_of_several_addresses),
+        cmocka_unit_test(the_last_good_address_is_kept),
+    };
+    world_of_our_own();
+    return cmocka_run_group_tests_name("lookup", tests, NULL, leave);
+}
