@@ -281,8 +281,8 @@ static void open_all(struct demo *d)
     run->threads = d->options.threads;
     run->planned_ns = planned_ns(d);
     history_open(&run->history);
-    if (metronome_start(&run->metronome) != 0)
-        no_run(d, "no thread for the metronome");
+    if (!metronome_start(&run->metronome))
+        no_run(d, "no threads for the metronome");
 
     run->started_ns = clock_now();
     open_client(d);

@@ -52,25 +52,32 @@ static int64_t cured_ns(const struct fault *fault)
     return cured;
 }
 
+/* Did it wait for a server at fault? A call for several may as well have waited for one that is well. */
+static bool waited(const struct call *c, const struct fault *fault, int64_t longer_than_ns)
+{
+    return took_ns(c) > longer_than_ns && (c->paid & fault->servers || !(c->asked & ~fault->servers));
+}
+
 static void calls_to_the_sick(struct figures *f, const struct run *run, const struct fault *fault)
 {
     unsigned           slow[APP_THREADS_MAX] = {0};
-    int64_t            at_once_ns = MS(FIGURES_AT_ONCE_MS) + f->machine_ns;
+    int64_t            first_ns = -1, last_ns = -1; /* failed; did not fail at once */
     const struct call *c;
     size_t             n = figures_calls(run, fault->at_ns, fault->over_ns, &c);
 
-    f->fast_fail_ns = -1;
     for (const struct call *end = c + n; c < end; c++) {
-        if (!(c->asked & fault->servers))
+        if (!(c->asked & fault->servers) || c->start_ns >= fault->until_ns)
             continue;
-        if (took_ns(c) > MS(run->timeout_ms) / 2 && ++slow[c->thread] > f->slow)
+        if (waited(c, fault, MS(run->timeout_ms) / 2) && ++slow[c->thread] > f->slow)
             f->slow = slow[c->thread];
-
-        bool failed = c->failed & fault->servers, paid = c->paid & fault->servers;
-        bool late = took_ns(c) >= at_once_ns && !(c->asked & ~fault->servers); /* those that are well take their time */
-        if (c->start_ns < fault->until_ns && (paid || late || (failed && f->fast_fail_ns < 0)))
-            f->fast_fail_ns = c->end_ns - fault->at_ns;
+        if (first_ns < 0 && c->failed & fault->servers)
+            first_ns = c->end_ns;
+        if (c->paid & fault->servers || waited(c, fault, MS(FIGURES_AT_ONCE_MS) + f->machine_ns))
+            last_ns = c->end_ns;
     }
+
+    int64_t from_ns = fault->hung ? fault->at_ns : first_ns;
+    f->fast_fail_ns = first_ns < 0 ? -1 : last_ns > from_ns ? last_ns - from_ns : 0;
 }
 
 /* When the application, too, had it back: the first answer to a call made after mend took it for down. */

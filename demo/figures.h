@@ -1,10 +1,11 @@
 /* figures.h - what one fault did to the application's calls.
  *
  *   slowest    the longest call of any thread to any server that ended from the fault on
- *   slow       calls to a server at fault that took more than half the timeout, of the thread that had most
- *   fast-fail  from the fault until the last call to a server at fault was over that did not fail at once:
- *              that took 10 ms or more, or failed by finding out for itself (not MEND_E_DOWN).
- *              What happens once the server is being restarted is healing's
+ *   slow       calls to a server at fault, begun while it was away, that took more than half the timeout;
+ *              of the thread that had most
+ *   fast-fail  from SIGSTOP, or from when the first call failed after kill -9 (a process takes its time to die),
+ *              until the last call to a server at fault was over that did not fail at once:
+ *              that took 10 ms or more, or failed by finding out for itself (not MEND_E_DOWN)
  *   heal       from when the server serves again (it answered a question of ours; after SIGCONT: it was told
  *              to go on) until mend has said that it is back and a call of the application's was answered
  *   machine    by how much a thread that just slept was late: see metronome.h

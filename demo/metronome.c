@@ -1,7 +1,8 @@
 #include "metronome.h"
 
-#include <stdbool.h>
 #include <stddef.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "clock.h"
 
@@ -22,25 +23,46 @@ static void note(struct metronome *m, int64_t from_ns, int64_t to_ns, int64_t la
 static void *beat(void *arg)
 {
     struct metronome *m = arg;
+    char              byte = 0;
+
     while (!atomic_load(&m->stop)) {
         int64_t slept = clock_now();
         clock_sleep_until(slept + MS(1));
-        int64_t woke = clock_now();
-        note(m, slept, woke, woke - slept - MS(1));
+        if (send(m->ends[0], &byte, 1, MSG_NOSIGNAL) != 1 || recv(m->ends[0], &byte, 1, 0) != 1)
+            break;
+        int64_t heard = clock_now();
+        note(m, slept, heard, heard - slept - MS(1));
     }
+    shutdown(m->ends[0], SHUT_RDWR);
     return NULL;
 }
 
-int metronome_start(struct metronome *m)
+static void *echo(void *arg)
+{
+    struct metronome *m = arg;
+    char              byte;
+
+    while (recv(m->ends[1], &byte, 1, 0) == 1)
+        if (send(m->ends[1], &byte, 1, MSG_NOSIGNAL) != 1)
+            break;
+    return NULL;
+}
+
+bool metronome_start(struct metronome *m)
 {
     m->started_ns = clock_now();
-    return pthread_create(&m->thread, NULL, beat, m);
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, m->ends) != 0)
+        return false;
+    return pthread_create(&m->echoing, NULL, echo, m) == 0 && pthread_create(&m->beating, NULL, beat, m) == 0;
 }
 
 void metronome_stop(struct metronome *m)
 {
     atomic_store(&m->stop, true);
-    pthread_join(m->thread, NULL);
+    pthread_join(m->beating, NULL);
+    pthread_join(m->echoing, NULL);
+    close(m->ends[0]);
+    close(m->ends[1]);
 }
 
 int64_t metronome_worst_ns(const struct metronome *m, int64_t from_ns, int64_t to_ns)

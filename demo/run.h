@@ -21,7 +21,7 @@ struct fault {
     unsigned servers;  /* whom it befell; none: nothing was done */
     bool     hung;     /* by SIGSTOP; else by kill -9 */
     int64_t  at_ns;
-    int64_t  until_ns; /* then the cure began */
+    int64_t  until_ns; /* when its cure began */
     int64_t  cured_ns[SERVERS]; /* it was told to go on, or, restarted, answered a question of ours */
     int64_t  over_ns;
 };

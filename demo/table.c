@@ -90,7 +90,7 @@ static void promises(struct cell row[COLUMNS], const struct run *run, const stru
         return;
     }
 
-    row[2] = fault->hung ? at_most(f->slow, 2) : plain(f->slow);
+    row[2] = at_most(f->slow, fault->hung ? 2 : 0);
     row[3] = within(f->fast_fail_ns, fast_fail_ms(run, fault), f->machine_ns);
     row[4] = within(f->heal_ns, heal_ms(fault, f), f->machine_ns);
     if (f->others) {
@@ -209,10 +209,10 @@ unsigned table_print(struct run *run, bool colours)
     broken += print_end(run, colours);
 
     printf("\n%u threads, timeout %d ms. Slow calls: over half of it, of one thread.\n"
-           "Fast-fail: from the fault until every call to that server returned at once.\n"
+           "Fast-fail: from SIGSTOP, or the first call that failed, until all failed at once.\n"
            "Heal: from when the server serves again until the application has it back.\n"
            "<=105+2ms: 105 ms are promised, and the machine itself was late by up to 2 ms:\n"
-           "by so much a thread of ours that does nothing but sleep was woken too late.\n"
+           "so long it took a thread of ours to wake up and to have another echo a byte.\n"
            "The others: the servers that nothing was done to.\n",
            run->threads, run->timeout_ms);
     return broken;

@@ -126,31 +126,32 @@ static bool answers(const struct world_server *server)
     return n == strlen(due) && memcmp(said, due, n) == 0;
 }
 
-/* True if it ended by itself: its port is taken, or there is no such program. */
-static bool ended(struct world *w, int s)
+/* What became of a child that left by itself: true if there is no use in trying again. */
+static bool left_for_good(struct world *w, int s)
 {
     int status;
     if (waitpid(w->at[s].pid, &status, WNOHANG) != w->at[s].pid)
         return false;
     w->at[s].pid = 0;
-    if (WIFEXITED(status) && WEXITSTATUS(status) == NO_PROGRAM)
+    if (WIFEXITED(status) && WEXITSTATUS(status) == NO_PROGRAM) {
         snprintf(w->why, sizeof w->why, "there is no memcached: neither $MEMCACHED nor one in $PATH");
-    else
-        snprintf(w->why, sizeof w->why, "memcached did not stay on %s", w->at[s].address);
-    return true;
+        return true;
+    }
+    clock_sleep_until(clock_now() + MS(20)); /* the one before it may still have the port */
+    return !spawn(w, s);
 }
 
 bool world_start(struct world *w, int s)
 {
-    int64_t due = clock_now() + MS(5000);
+    int64_t due = clock_now() + MS(10000);
 
     if (!spawn(w, s))
         return false;
     while (!answers(&w->at[s])) {
-        if (ended(w, s))
+        if (left_for_good(w, s))
             return false;
         if (clock_now() > due) {
-            snprintf(w->why, sizeof w->why, "memcached does not answer on %s", w->at[s].address);
+            snprintf(w->why, sizeof w->why, "memcached does not start, or does not answer, on %s", w->at[s].address);
             return false;
         }
         clock_sleep_until(clock_now() + MS(1) / 2);
@@ -181,14 +182,25 @@ static void send_signal(struct world *w, unsigned servers, int signal)
             kill(w->at[s].pid, signal);
 }
 
+/* Takes leave of those that are gone. */
+static void reap(struct world *w)
+{
+    int left = 0;
+    for (int i = 0; i < w->dying_count; i++)
+        if (waitpid(w->dying[i], NULL, WNOHANG) == 0)
+            w->dying[left++] = w->dying[i];
+    w->dying_count = left;
+}
+
 void world_kill(struct world *w, unsigned servers)
 {
     send_signal(w, servers, SIGKILL);
+    reap(w);
     for (int s = 0; s < SERVERS; s++) {
         if (!(servers & 1u << s) || !w->at[s].pid)
             continue;
-        while (waitpid(w->at[s].pid, NULL, 0) < 0 && errno == EINTR)
-            ;
+        if (w->dying_count < WORLD_DYING_MAX)
+            w->dying[w->dying_count++] = w->at[s].pid;
         w->at[s].pid = 0;
     }
 }
@@ -205,5 +217,9 @@ void world_continue(struct world *w, int s)
 
 void world_close(struct world *w)
 {
+    int64_t due = clock_now() + MS(2000);
+
     world_kill(w, (1u << SERVERS) - 1);
+    while (reap(w), w->dying_count > 0 && clock_now() < due)
+        clock_sleep_until(clock_now() + MS(1));
 }

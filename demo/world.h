@@ -20,16 +20,20 @@ struct world_server {
     pid_t    pid; /* 0: not running */
 };
 
+enum { WORLD_DYING_MAX = 32 };
+
 struct world {
     struct world_server at[SERVERS];
+    pid_t               dying[WORLD_DYING_MAX]; /* killed, and not yet gone: on a loaded machine that can take seconds */
+    int                 dying_count;
     char                why[200]; /* what went wrong */
 };
 
-bool world_open(struct world *w);                    /* finds ports, starts all three */
-bool world_start(struct world *w, int s);            /* returns when it answers, or after 5 s */
-void world_kill(struct world *w, unsigned servers);  /* kill -9; they are gone when this returns */
-void world_stop(struct world *w, unsigned servers);  /* SIGSTOP */
-void world_continue(struct world *w, int s);         /* SIGCONT */
-void world_close(struct world *w);
+bool world_open(struct world *w);                   /* finds ports, starts all three */
+bool world_start(struct world *w, int s);           /* returns when it answers, or after 10 s */
+void world_kill(struct world *w, unsigned servers); /* kill -9 */
+void world_stop(struct world *w, unsigned servers); /* SIGSTOP */
+void world_continue(struct world *w, int s);        /* SIGCONT */
+void world_close(struct world *w);                  /* kills all; returns when they are gone, or after 2 s */
 
 #endif

@@ -39,7 +39,7 @@ struct posix {
     _Atomic int             book[]; /* every descriptor that is open, else -1: what a child has to close */
 };
 
-static struct posix *posix_of(struct io *io)
+static struct posix *world_of(struct io *io)
 {
     return (struct posix *)io;
 }
@@ -103,22 +103,22 @@ static nstime read_clock(clockid_t clock)
     return (nstime)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
-static nstime posix_now(struct io *io)
+static nstime world_now(struct io *io)
 {
     (void)io;
     return read_clock(CLOCK_MONOTONIC);
 }
 
-static int64_t posix_wall_s(struct io *io)
+static int64_t world_wall_s(struct io *io)
 {
     (void)io;
     return read_clock(CLOCK_REALTIME) / 1000000000;
 }
 
 /* splitmix64 (Steele, Lea, Flood 2014): jitter and opaques need no more. */
-static uint64_t posix_random(struct io *io)
+static uint64_t world_random(struct io *io)
 {
-    uint64_t z = atomic_fetch_add_explicit(&posix_of(io)->random, 0x9E3779B97F4A7C15u, memory_order_relaxed);
+    uint64_t z = atomic_fetch_add_explicit(&world_of(io)->random, 0x9E3779B97F4A7C15u, memory_order_relaxed);
     z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9u;
     z = (z ^ z >> 27) * 0x94D049BB133111EBu;
     return z ^ z >> 31;
@@ -200,13 +200,13 @@ static void drop_at_close(int fd)
     setsockopt(fd, SOL_SOCKET, SO_LINGER, &(struct linger){.l_onoff = 1, .l_linger = 0}, sizeof(struct linger));
 }
 
-static void posix_close(struct io *io, struct io_sock *s, bool reset)
+static void world_close(struct io *io, struct io_sock *s, bool reset)
 {
     if (s->fd < 0)
         return;
     if (reset)
         drop_at_close(s->fd);
-    book_strike(posix_of(io), s->slot);
+    book_strike(world_of(io), s->slot);
     close(s->fd);
     *s = (struct io_sock)IO_SOCK_CLOSED;
 }
@@ -222,9 +222,9 @@ static int connected(struct io_sock *s)
     return flags >= 0 && fcntl(s->fd, F_SETFL, flags & ~O_NONBLOCK) == 0 ? IO_DONE : IO_FAILED;
 }
 
-static int posix_dial(struct io *io, struct io_sock *s, const struct io_address *to)
+static int world_dial(struct io *io, struct io_sock *s, const struct io_address *to)
 {
-    struct posix          *p = posix_of(io);
+    struct posix          *p = world_of(io);
     const struct sockaddr *address = (const struct sockaddr *)to->bytes;
 
     int fd = socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -245,7 +245,7 @@ static int posix_dial(struct io *io, struct io_sock *s, const struct io_address 
     return errno == EAGAIN && address->sa_family == AF_UNIX ? IO_REFUSED : result_of(errno);
 }
 
-static int posix_dialed(struct io *io, struct io_sock *s)
+static int world_dialed(struct io *io, struct io_sock *s)
 {
     int       error = 0;
     socklen_t size = sizeof error;
@@ -256,11 +256,11 @@ static int posix_dialed(struct io *io, struct io_sock *s)
     return error ? result_of(error) : connected(s);
 }
 
-static ptrdiff_t posix_send(struct io *io, struct io_sock *s, const mend_bytes *spans, size_t n)
+static ptrdiff_t world_send(struct io *io, struct io_sock *s, const mend_bytes *spans, size_t n)
 {
     enum { SPANS = 3 };
     struct iovec  iov[SPANS];
-    struct msghdr message = {.msg_iov = iov, .msg_iovlen = n};
+    struct msghdr message = {.msg_iov = iov, .msg_iovlen = (unsigned char)n}; /* size_t with glibc, int with musl */
     ssize_t       sent;
 
     (void)io;
@@ -278,7 +278,7 @@ static ptrdiff_t receive(struct io_sock *s, struct conn_span *room, size_t n, in
 {
     enum { SPANS = 2 };
     struct iovec  iov[SPANS];
-    struct msghdr message = {.msg_iov = iov, .msg_iovlen = n};
+    struct msghdr message = {.msg_iov = iov, .msg_iovlen = (unsigned char)n}; /* size_t with glibc, int with musl */
     ssize_t       got;
 
     if (n == 1)
@@ -291,24 +291,24 @@ static ptrdiff_t receive(struct io_sock *s, struct conn_span *room, size_t n, in
     return got > 0 ? got : got == 0 ? IO_CLOSED : result_of(errno);
 }
 
-static ptrdiff_t posix_recv_now(struct io *io, struct io_sock *s, struct conn_span *room, size_t n)
+static ptrdiff_t world_recv_now(struct io *io, struct io_sock *s, struct conn_span *room, size_t n)
 {
     (void)io;
     return receive(s, room, n, MSG_DONTWAIT);
 }
 
-static ptrdiff_t posix_recv(struct io *io, struct io_sock *s, struct conn_span *room, size_t n, nstime now, nstime deadline)
+static ptrdiff_t world_recv(struct io *io, struct io_sock *s, struct conn_span *room, size_t n, nstime now, nstime deadline)
 {
     bool waited = false;
 
-    if (s->armed && deadline - now > s->armed + posix_of(io)->tick) {
+    if (s->armed && deadline - now > s->armed + world_of(io)->tick) {
         ptrdiff_t got = receive(s, room, n, 0);
         if (got != IO_AGAIN)
             return got;
         waited = true;
     }
     for (;;) {
-        nstime left = deadline - posix_now(io);
+        nstime left = deadline - world_now(io);
         if (left > 0) {
             struct timespec t = timespec_of(left);
             struct pollfd   in = {.fd = s->fd, .events = POLLIN};
@@ -323,7 +323,7 @@ static ptrdiff_t posix_recv(struct io *io, struct io_sock *s, struct conn_span *
     }
 }
 
-static int posix_look(struct io *io, struct io_sock *s)
+static int world_look(struct io *io, struct io_sock *s)
 {
     char    byte;
     ssize_t got = recv(s->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
@@ -342,7 +342,7 @@ static struct pollfd pollfd_of(const struct io_poll *poll)
     };
 }
 
-static int posix_poll(struct io *io, struct io_poll *polls, size_t n, nstime deadline, bool bell)
+static int world_poll(struct io *io, struct io_poll *polls, size_t n, nstime deadline, bool bell)
 {
     enum { ON_STACK = 64 };
     struct pollfd  few[ON_STACK];
@@ -355,16 +355,16 @@ static int posix_poll(struct io *io, struct io_poll *polls, size_t n, nstime dea
     }
     for (size_t i = 0; i < n; i++)
         fds[i] = pollfd_of(&polls[i]);
-    fds[n] = (struct pollfd){.fd = bell ? posix_of(io)->bell : -1, .events = POLLIN};
+    fds[n] = (struct pollfd){.fd = bell ? world_of(io)->bell : -1, .events = POLLIN};
 
-    nstime          left = deadline == NEVER ? 0 : deadline - posix_now(io);
+    nstime          left = deadline == NEVER ? 0 : deadline - world_now(io);
     struct timespec t = timespec_of(left > 0 ? left : 0);
     int             got = ppoll(fds, n + 1, deadline == NEVER ? NULL : &t, NULL);
     for (size_t i = 0; i < n; i++)
         ready += polls[i].ready = got > 0 && fds[i].revents != 0;
     if (got > 0 && fds[n].revents) {
         uint64_t rings;
-        if (read(posix_of(io)->bell, &rings, sizeof rings) < 0)
+        if (read(world_of(io)->bell, &rings, sizeof rings) < 0)
             rings = 0; /* somebody else's ring was read with it: nothing to do */
     }
     if (fds != few)
@@ -372,14 +372,14 @@ static int posix_poll(struct io *io, struct io_poll *polls, size_t n, nstime dea
     return ready;
 }
 
-static void posix_ring(struct io *io)
+static void world_ring(struct io *io)
 {
     static const uint64_t one = 1;
-    while (write(posix_of(io)->bell, &one, sizeof one) < 0 && errno == EINTR)
+    while (write(world_of(io)->bell, &one, sizeof one) < 0 && errno == EINTR)
         ;
 }
 
-static void posix_wait(struct io *io, _Atomic uint32_t *word, uint32_t seen, nstime deadline)
+static void world_wait(struct io *io, _Atomic uint32_t *word, uint32_t seen, nstime deadline)
 {
     struct timespec t = timespec_of(deadline);
 
@@ -387,13 +387,13 @@ static void posix_wait(struct io *io, _Atomic uint32_t *word, uint32_t seen, nst
     syscall(SYS_futex, word, FUTEX_WAIT_BITSET | FUTEX_PRIVATE_FLAG, seen, deadline == NEVER ? NULL : &t, NULL, FUTEX_BITSET_MATCH_ANY);
 }
 
-static void posix_wake(struct io *io, _Atomic uint32_t *word, bool all)
+static void world_wake(struct io *io, _Atomic uint32_t *word, bool all)
 {
     (void)io;
     syscall(SYS_futex, word, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, all ? INT32_MAX : 1, NULL, NULL, 0);
 }
 
-static void posix_yield(struct io *io)
+static void world_yield(struct io *io)
 {
     (void)io;
     sched_yield();
@@ -420,7 +420,7 @@ static void *thread_main(void *arg)
         t->abandoned(t->arg);
         free(t);
     } else
-        posix_wake(NULL, &t->fate, true);
+        world_wake(NULL, &t->fate, true);
     return NULL;
 }
 
@@ -441,7 +441,7 @@ static int start_thread(pthread_t *id, void *(*run)(void *), void *arg, bool det
     return error ? -1 : 0;
 }
 
-static struct io_thread *posix_spawn_thread(struct io *io, void (*run)(void *), void (*abandoned)(void *), void *arg)
+static struct io_thread *world_spawn(struct io *io, void (*run)(void *), void (*abandoned)(void *), void *arg)
 {
     struct io_thread *t = malloc(sizeof *t);
 
@@ -456,10 +456,10 @@ static struct io_thread *posix_spawn_thread(struct io *io, void (*run)(void *), 
     return t;
 }
 
-static bool posix_join(struct io *io, struct io_thread *t, nstime deadline)
+static bool world_join(struct io *io, struct io_thread *t, nstime deadline)
 {
-    while (atomic_load(&t->fate) == RUNNING && posix_now(io) < deadline)
-        posix_wait(io, &t->fate, RUNNING, deadline);
+    while (atomic_load(&t->fate) == RUNNING && world_now(io) < deadline)
+        world_wait(io, &t->fate, RUNNING, deadline);
 
     uint32_t running = RUNNING;
     if (atomic_compare_exchange_strong(&t->fate, &running, ABANDONED)) {
@@ -471,7 +471,7 @@ static bool posix_join(struct io *io, struct io_thread *t, nstime deadline)
     return true;
 }
 
-static bool posix_is_me(struct io *io, const struct io_thread *t)
+static bool world_is_me(struct io *io, const struct io_thread *t)
 {
     (void)io;
     return pthread_equal(pthread_self(), t->id) != 0;
@@ -513,14 +513,14 @@ static void *lookup_main(void *arg)
     }
     uint32_t looking = LOOKING;
     if (atomic_compare_exchange_strong(&l->stage, &looking, RINGING)) {
-        posix_ring(l->io);
+        world_ring(l->io);
         atomic_store(&l->stage, LOOKED_UP);
     } else
         free(l);
     return NULL;
 }
 
-static struct io_lookup *posix_lookup(struct io *io, const char *host, uint16_t port)
+static struct io_lookup *world_lookup(struct io *io, const char *host, uint16_t port)
 {
     size_t            size = strlen(host) + 1;
     struct io_lookup *l = calloc(1, sizeof *l + size);
@@ -538,7 +538,7 @@ static struct io_lookup *posix_lookup(struct io *io, const char *host, uint16_t 
     return l;
 }
 
-static int posix_looked_up(struct io *io, struct io_lookup *l, struct io_address *to, size_t most)
+static int world_looked_up(struct io *io, struct io_lookup *l, struct io_address *to, size_t most)
 {
     (void)io;
     if (atomic_load(&l->stage) == LOOKING)
@@ -550,18 +550,18 @@ static int posix_looked_up(struct io *io, struct io_lookup *l, struct io_address
     return l->result;
 }
 
-static void posix_lookup_drop(struct io *io, struct io_lookup *l)
+static void world_lookup_drop(struct io *io, struct io_lookup *l)
 {
     uint32_t looking = LOOKING;
 
     if (atomic_compare_exchange_strong(&l->stage, &looking, DROPPED))
         return;
     while (atomic_load(&l->stage) != LOOKED_UP) /* one write to the bell long */
-        posix_yield(io);
+        world_yield(io);
     free(l);
 }
 
-static int posix_address(struct io *io, const char *host, uint16_t port, bool is_unix, struct io_address *to)
+static int world_address(struct io *io, const char *host, uint16_t port, bool is_unix, struct io_address *to)
 {
     (void)io;
     if (is_unix) {
@@ -587,16 +587,16 @@ static int posix_address(struct io *io, const char *host, uint16_t port, bool is
 
 /* ---- The world's own life ---- */
 
-static void posix_free(struct io *io)
+static void world_free(struct io *io)
 {
-    struct posix *p = posix_of(io);
+    struct posix *p = world_of(io);
     close(p->bell);
     free(p);
 }
 
-static void posix_forked(struct io *io)
+static void world_forked(struct io *io)
 {
-    struct posix *p = posix_of(io);
+    struct posix *p = world_of(io);
 
     for (size_t i = 0; i < p->book_size; i++) {
         int fd = atomic_exchange(&p->book[i], -1);
@@ -609,30 +609,30 @@ static void posix_forked(struct io *io)
 struct io *io_posix(const struct io_posix_options *options)
 {
     static const struct io table = {
-        .now = posix_now,
-        .wall_s = posix_wall_s,
-        .random = posix_random,
-        .dial = posix_dial,
-        .dialed = posix_dialed,
-        .send = posix_send,
-        .recv = posix_recv,
-        .recv_now = posix_recv_now,
-        .look = posix_look,
-        .close = posix_close,
-        .poll = posix_poll,
-        .ring = posix_ring,
-        .wait = posix_wait,
-        .wake = posix_wake,
-        .yield = posix_yield,
-        .spawn = posix_spawn_thread,
-        .join = posix_join,
-        .is_me = posix_is_me,
-        .address = posix_address,
-        .lookup = posix_lookup,
-        .looked_up = posix_looked_up,
-        .lookup_drop = posix_lookup_drop,
-        .free = posix_free,
-        .forked = posix_forked,
+        .now = world_now,
+        .wall_s = world_wall_s,
+        .random = world_random,
+        .dial = world_dial,
+        .dialed = world_dialed,
+        .send = world_send,
+        .recv = world_recv,
+        .recv_now = world_recv_now,
+        .look = world_look,
+        .close = world_close,
+        .poll = world_poll,
+        .ring = world_ring,
+        .wait = world_wait,
+        .wake = world_wake,
+        .yield = world_yield,
+        .spawn = world_spawn,
+        .join = world_join,
+        .is_me = world_is_me,
+        .address = world_address,
+        .lookup = world_lookup,
+        .looked_up = world_looked_up,
+        .lookup_drop = world_lookup_drop,
+        .free = world_free,
+        .forked = world_forked,
     };
     struct posix *p = malloc(sizeof *p + options->sockets_max * sizeof p->book[0]);
     if (!p)
@@ -642,7 +642,7 @@ struct io *io_posix(const struct io_posix_options *options)
     clock_getres(CLOCK_MONOTONIC_COARSE, &tick);
     uint64_t seed = 0;
     if (getrandom(&seed, sizeof seed, GRND_NONBLOCK) < 0)
-        seed = (uint64_t)posix_now(NULL) ^ (uint64_t)getpid() << 32;
+        seed = (uint64_t)world_now(NULL) ^ (uint64_t)getpid() << 32;
 
     p->io = table;
     p->options = *options;

@@ -715,7 +715,7 @@ static void a_routing_key_keeps_together(void **state)
     (void)state;
     mend_reply r = MEND_REPLY;
     mend_call  together = {.routing_key = S("user:1")};
-    char       key[16], where[256] = "";
+    char       key[32], where[256] = "";
     for (int i = 0; i < 20; i++) {
         snprintf(key, sizeof key, "route:%d", i);
         must_be(MEND_OK, mend_set(w->c, S(key), S(key), &(mend_store){.call = together}, &r), &r);

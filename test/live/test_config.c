@@ -230,11 +230,11 @@ static void the_trial_key_is_what_trials_get(void **state)
     (void)state;
     struct hostile *h = hostile_start(HOSTILE_META);
     mend_reply      r = MEND_REPLY;
-    mend_client    *c = open_up(&MEND_CONFIG(.servers = hostile_name(h), .trial_key = "am i well?"));
-    assert_true(hostile_asked(h, "am i well?") >= 1);
-    unsigned before = hostile_asked(h, "am i well?");
+    mend_client    *c = open_up(&MEND_CONFIG(.servers = hostile_name(h), .trial_key = "are-you-well"));
+    assert_true(hostile_asked(h, "are-you-well") >= 1);
+    unsigned before = hostile_asked(h, "are-you-well");
     must_be(MEND_OK, mend_ping(c, &r), &r);
-    assert_true(hostile_asked(h, "am i well?") > before);
+    assert_true(hostile_asked(h, "are-you-well") > before);
     assert_int_equal(hostile_asked(h, HOSTILE_TRIAL_KEY), 0);
     mend_close(c);
     mend_reply_free(&r);

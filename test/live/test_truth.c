@@ -343,12 +343,17 @@ static mend_status ask(mend_client *c, unsigned call, mend_reply *r, mend_replie
     }
 }
 
+static const char *call_name(unsigned call)
+{
+    return call == GET ? "get" : call == LARGE ? "large get" : call == MULTI ? "get_multi" : call == SET ? "set" : call == LARGE_SET ? "large set" : "increment";
+}
+
 static void judge(const struct misdeed *misdeed, unsigned call, mend_status status, const mend_reply *r, const mend_replies *rs, struct hostile *h)
 {
     static const char *const keys[] = {"before", "asked", "after"};
-    const char              *what = misdeed->name;
-    char                     number[32];
+    char                     what[100], number[32];
     const mend_reply        *one = r;
+    snprintf(what, sizeof what, "%s, to a %s", misdeed->name, call_name(call));
 
     for (size_t i = 0; call == MULTI && i < 3; i++) {
         one = i == 0 || one->status == MEND_OK ? &rs->at[i] : one; /* the first that failed */
@@ -418,9 +423,9 @@ static void every_misdeed(unsigned dialect)
             mend_status status = ask(c, call, &r, &rs);
             int64_t     took = now_ms() - began;
             judge(&misdeed, call, status, &r, &rs, h);
-            must(took < BOUND_MS, "%s: %d ms", misdeed.name, (int)took);
+            must(took < BOUND_MS, "%s, to a %s: %d ms", misdeed.name, call_name(call), (int)took);
             if (call & WRITES)
-                must(hostile_asked(h, key) == before + 1, "%s: sent %u times", misdeed.name, hostile_asked(h, key) - before);
+                must(hostile_asked(h, key) == before + 1, "%s: the %s was sent %u times", misdeed.name, call_name(call), hostile_asked(h, key) - before);
             works(c, h);
         }
     }
@@ -480,7 +485,8 @@ static void cut_at_every_byte(void **state)
                 continue;
             struct cut cut = {.at = 0, .length = 1};
             for (cut.at = 0; cut.at <= cut.length; cut.at++) {
-                struct misdeed whole = {.name = "cut", .outcome = FINE}, lost = {.name = "cut", .outcome = call == MULTI || cut.at >= cut.length ? ANY : LOST};
+                struct misdeed whole = {.name = "an answer in two pieces", .outcome = FINE};
+                struct misdeed lost = {.name = "an answer cut off", .outcome = call == MULTI || cut.at >= cut.length ? ANY : LOST};
                 hostile_put(h, "counted", "100");
                 cut.goes_on = true; /* the answer in two pieces is an answer */
                 hostile_behave(h, cuts, &cut);
