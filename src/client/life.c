@@ -152,15 +152,15 @@ static void life_abandoned(void *arg)
     client_free(c);
 }
 
-static struct io *world(const struct mend_client *c)
+static struct io *begin_io(const struct mend_client *c)
 {
-    struct io_posix_options options = {
+    struct io_options options = {
         .sockets_max = c->servers.count * ((size_t)c->config.connections_max + HEALER_SOCKETS),
         .timeout = MS(c->config.timeout_ms),
         .keepalive_s = c->config.tcp_keepalive_s,
         .user_timeout_ms = c->config.tcp_user_timeout_ms,
     };
-    return io_posix(&options);
+    return c->world->begin(c->world, &options);
 }
 
 static struct life *life_new(struct mend_client *c)
@@ -172,7 +172,7 @@ static struct life *life_new(struct mend_client *c)
     struct life *inherited = atomic_load(&c->life);
     life->client = c;
     life->serial = inherited ? inherited->serial + 1 : 1;
-    life->io = world(c);
+    life->io = begin_io(c);
     life->servers = memory_zeroed(&c->memory, c->servers.count, sizeof *life->servers);
     if (!life->io || !life->servers)
         goto fail;

@@ -61,6 +61,7 @@ struct life {
 };
 
 struct mend_client {
+    const struct world   *world;
     struct memory         memory;
     mend_config           config;   /* with every default filled in; servers is NULL */
     char                 *trial_key_text;
@@ -74,6 +75,9 @@ struct mend_client {
 
 enum { LIFE_STAGE, LIFE_SERIAL };              /* the words: how far the life of this process is, and which it is */
 enum { LIFE_NONE, LIFE_BEGINS, LIFE_HERE };    /* its stages */
+
+/* mend_open, in a world of the caller's, which must outlive the client. */
+mend_status client_open(const mend_config *config, const struct world *world, mend_client **client, mend_reply *reply);
 
 /* The life of this process, built if this is a child that has none. NULL: no memory, descriptor or thread. */
 struct life *life_of(struct mend_client *c);

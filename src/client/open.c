@@ -139,7 +139,7 @@ static mend_status build(struct mend_client *c, const mend_config *config, struc
         refuse(complaint, "%s", "out of memory for the client", 0);
         return MEND_E_MEMORY;
     }
-    c->page = io_posix_fork_page();
+    c->page = c->world->fork_words(c->world);
     if (!c->page) {
         refuse(complaint, "%s", "no page that tells a fork (MADV_WIPEONFORK, Linux 4.14) is to be had", 0);
         return MEND_E_MEMORY;
@@ -151,7 +151,7 @@ static mend_status build(struct mend_client *c, const mend_config *config, struc
     return MEND_OK;
 }
 
-static mend_status open_client(const mend_config *config, mend_client **client, struct complaint *complaint)
+static mend_status try_open(const mend_config *config, const struct world *world, mend_client **client, struct complaint *complaint)
 {
     if (!check(config, complaint))
         return MEND_E_ARGUMENT;
@@ -163,6 +163,7 @@ static mend_status open_client(const mend_config *config, mend_client **client, 
         return MEND_E_MEMORY;
     }
     c->memory = memory;
+    c->world = world;
     mend_status status = build(c, config, complaint);
     if (status)
         client_free(c);
@@ -171,7 +172,7 @@ static mend_status open_client(const mend_config *config, mend_client **client, 
     return status;
 }
 
-mend_status mend_open(const mend_config *config, mend_client **client, mend_reply *reply)
+mend_status client_open(const mend_config *config, const struct world *world, mend_client **client, mend_reply *reply)
 {
     struct complaint complaint = {""};
     mend_status      status = MEND_E_ARGUMENT;
@@ -187,7 +188,7 @@ mend_status mend_open(const mend_config *config, mend_client **client, mend_repl
         refuse(&complaint, "%s: is %" PRId64 ", which is no mend_config that this library knows", "size", (int64_t)config->size);
     else {
         int before = cancel_off();
-        status = open_client(config, client, &complaint);
+        status = try_open(config, world, client, &complaint);
         cancel_restore(before);
     }
     if (!reply)
@@ -206,6 +207,11 @@ mend_status mend_open(const mend_config *config, mend_client **client, mend_repl
     return reply_end(reply, own, NULL);
 }
 
+mend_status mend_open(const mend_config *config, mend_client **client, mend_reply *reply)
+{
+    return client_open(config, &world_posix, client, reply);
+}
+
 /* ---- Closing ---- */
 
 void client_free(struct mend_client *c)
@@ -213,7 +219,7 @@ void client_free(struct mend_client *c)
     struct memory memory = c->memory;
 
     if (c->page)
-        io_posix_fork_page_free(c->page);
+        c->world->fork_words_free(c->world, c->page);
     ring_free(c->ring);
     servers_free(&c->servers);
     memory_release(&memory, c->trial_key_text);

@@ -99,17 +99,22 @@ struct io {
     void (*forked)(struct io *); /* in a child: closes every descriptor of the parent's world, and touches nothing else */
 };
 
-/* What the real world is to be told. */
-struct io_posix_options {
+/* What a world is to be told when it begins. */
+struct io_options {
     size_t sockets_max;
     nstime timeout; /* the usual deadline, which blocking receives are armed for */
     int    keepalive_s, user_timeout_ms; /* 0: none */
 };
 
-struct io *io_posix(const struct io_posix_options *options); /* NULL: no memory or descriptor */
+/* How a process comes by its world. The real one is world_posix. */
+struct world {
+    struct io *(*begin)(const struct world *, const struct io_options *); /* NULL: no memory or descriptor */
+    /* Two words that a fork leaves zeroed in the child: how a child is told from its parent without a system call.
+     * NULL: they are not to be had. */
+    _Atomic uint32_t *(*fork_words)(const struct world *);
+    void (*fork_words_free)(const struct world *, _Atomic uint32_t *);
+};
 
-/* A page that a fork leaves zeroed in the child: how a child is told from its parent without a system call. */
-_Atomic uint32_t *io_posix_fork_page(void);
-void              io_posix_fork_page_free(_Atomic uint32_t *page);
+extern const struct world world_posix;
 
 #endif

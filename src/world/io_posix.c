@@ -30,7 +30,7 @@
 
 struct posix {
     struct io               io;
-    struct io_posix_options options;
+    struct io_options       options;
     nstime                  tick; /* of the kernel's coarse timers, in which SO_RCVTIMEO is counted */
     int                     bell; /* an eventfd */
     _Atomic uint64_t        random;
@@ -606,7 +606,7 @@ static void world_forked(struct io *io)
     close(p->bell);
 }
 
-struct io *io_posix(const struct io_posix_options *options)
+static struct io *world_begin(const struct world *world, const struct io_options *options)
 {
     static const struct io table = {
         .now = world_now,
@@ -635,6 +635,8 @@ struct io *io_posix(const struct io_posix_options *options)
         .forked = world_forked,
     };
     struct posix *p = malloc(sizeof *p + options->sockets_max * sizeof p->book[0]);
+
+    (void)world;
     if (!p)
         return NULL;
 
@@ -660,11 +662,12 @@ struct io *io_posix(const struct io_posix_options *options)
     return &p->io;
 }
 
-_Atomic uint32_t *io_posix_fork_page(void)
+static _Atomic uint32_t *world_fork_words(const struct world *world)
 {
     size_t size = (size_t)sysconf(_SC_PAGESIZE);
     void  *page = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
+    (void)world;
     if (page == MAP_FAILED)
         return NULL;
     if (madvise(page, size, MADV_WIPEONFORK) != 0) { /* Linux 4.14 has it */
@@ -674,7 +677,10 @@ _Atomic uint32_t *io_posix_fork_page(void)
     return page;
 }
 
-void io_posix_fork_page_free(_Atomic uint32_t *page)
+static void world_fork_words_free(const struct world *world, _Atomic uint32_t *words)
 {
-    munmap((void *)page, (size_t)sysconf(_SC_PAGESIZE));
+    (void)world;
+    munmap((void *)words, (size_t)sysconf(_SC_PAGESIZE));
 }
+
+const struct world world_posix = {world_begin, world_fork_words, world_fork_words_free};
