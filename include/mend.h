@@ -219,7 +219,7 @@ static inline mend_config mend_config_init_(void)
 
 /* What one call may have of its own. All zeros: nothing. */
 typedef struct mend_call {
-    int        timeout_ms;  /* in place of the configuration's */
+    int        timeout_ms;  /* in place of the configuration's; when less than half of that is over, the server is not blamed */
     mend_bytes routing_key; /* the server is chosen by this in place of the key; empty: by the key */
     uintptr_t  reserved[4]; /* zero */
 } mend_call;

@@ -12,6 +12,7 @@ enum {
     SWEEP_MS = 1000,   /* between looks at all idle links... */
     SWEEP_IDLE_MS = 10, /* ...that calls would not use unseen anyway */
     LOOKUP_FRESH_MS = 1000,
+    HANG_UPS = 2, /* that mean "I do not know mg": one may be an accident */
 };
 
 /* The trial of one server, and what is left of the last. */
@@ -21,6 +22,7 @@ struct trial {
     nstime            began, deadline;
     struct link      *link; /* NULL: waits for a lookup */
     enum wire_dialect hint;
+    unsigned          hang_ups; /* in answer to the question for meta, at this address */
     nstime            next_address_at; /* while it connects, if there is another to try */
     struct link      *listening;
 
@@ -150,10 +152,11 @@ static bool go_on(struct server *s, nstime now)
     struct trial *t = s->trial;
     char          why[sizeof t->link->conn.text];
 
-    if (conn_refused_meta(&t->link->conn) && t->hint == WIRE_UNKNOWN)
-        t->hint = WIRE_CLASSIC;
+    if (conn_refused_meta(&t->link->conn) && ++t->hang_ups <= HANG_UPS)
+        t->hint = t->hang_ups == HANG_UPS ? WIRE_CLASSIC : WIRE_UNKNOWN;
     else {
         t->hint = WIRE_UNKNOWN;
+        t->hang_ups = 0;
         t->at++;
     }
     snprintf(why, sizeof why, "%s", t->link->conn.why);
@@ -209,12 +212,17 @@ static void connect_if_known(struct server *s, nstime now)
 static void expire(struct server *s, nstime now)
 {
     struct trial *t = s->trial;
+    nstime        timeout = MS(s->life->client->config.timeout_ms);
     char          why[96];
 
     if (t->link)
         link_ready(t->link, s->life->io); /* one last look */
     if (t->link && t->link->conn.state == CONN_READY) {
         passed(s, now);
+        return;
+    }
+    if (now > t->deadline + MS(LINK_STOPPED_MS)) { /* we were stopped ourselves: it gets its time */
+        t->deadline = now + timeout;
         return;
     }
     snprintf(why, sizeof why, "%s within %d ms",
@@ -278,10 +286,22 @@ static void begin(struct server *s, nstime now)
     t->began = now;
     t->deadline = now + MS(s->life->client->config.timeout_ms);
     t->at = 0;
+    t->hang_ups = 0;
     look_up(s, now);
 }
 
 /* ---- The round ---- */
+
+/* Looks at idle links. When the last connection to a server has died, whoever calls next would be the one to find out
+ * why: the healer goes and sees. */
+static void sweep(struct server *s, nstime before, nstime now)
+{
+    if (!pool_sweep(s, before))
+        return;
+    pthread_mutex_lock(&s->lock);
+    health_suspect(&s->health, now, "the last connection was closed while it was idle");
+    server_publish_and_unlock(s);
+}
 
 /* The one left listening has heard something. */
 static void listen(struct server *s, nstime now)
@@ -351,15 +371,15 @@ static void step(struct server *s, nstime now)
 nstime healer_step(struct life *life, nstime now)
 {
     struct healer *h = life->rounds;
-    bool           sweep = now >= h->sweep_at;
+    bool           sweep_due = now >= h->sweep_at;
     nstime         next;
 
-    if (sweep)
+    if (sweep_due)
         h->sweep_at = now + MS(SWEEP_MS);
     next = h->sweep_at;
     for (size_t i = 0; i < life->server_count && !atomic_load(&life->closing); i++) {
-        if (sweep)
-            pool_sweep(&life->servers[i], now - MS(SWEEP_IDLE_MS));
+        if (sweep_due)
+            sweep(&life->servers[i], now - MS(SWEEP_IDLE_MS), now);
         step(&life->servers[i], now);
         next = time_earlier(next, due(&life->servers[i]));
     }
@@ -394,7 +414,7 @@ static void attend(struct server *s, const struct io_poll *polls)
         link_ready(t->listening, io);
     for (size_t i = HEALER_SOCKETS; i < POLLS; i++)
         if (polls[i].ready) {
-            pool_sweep(s, NEVER);
+            sweep(s, NEVER, io->now(io));
             break;
         }
 }

@@ -100,6 +100,7 @@ static enum pool_result dial(struct server *s, struct call *call, struct gate ga
         return none(a, MEND_E_MEMORY, "out of memory for a connection");
     }
     l->generation = gate.generation;
+    l->taken = call->now;
     *link = l;
     return POOL_LINK;
 }
@@ -124,6 +125,7 @@ enum pool_result pool_try(struct server *s, struct call *call, bool suspicious, 
             return dial(s, call, gate, &to, hint, link, a);
         if (usable(l, call, gate, suspicious)) {
             l->pooled = true;
+            l->taken = call->now;
             *link = l;
             return POOL_LINK;
         }
@@ -187,12 +189,15 @@ bool pool_take(struct server *s, struct call *call, bool suspicious, struct link
 
 /* ---- Giving back ---- */
 
-/* Whether a broken link is the server's doing. Its error lines (E_SERVER) and our own want of memory are not. */
-static bool blames_server(const struct link *l)
+/* Whether a broken link is the server's doing. Its error lines (E_SERVER) and our own want of memory are not; nor is a
+ * timeout, if most of the time went into waiting for a turn, or was not given by the caller. */
+static bool blames_server(const struct link *l, const struct call *call)
 {
+    nstime fair = MS(call->life->client->config.timeout_ms) / 2;
+
     switch (l->conn.broke) {
     case MEND_E_TIMEOUT:
-        return !l->late;
+        return !l->late && call->deadline - l->taken >= fair;
     case MEND_E_IO:
     case MEND_E_PROTOCOL:
         return true;
@@ -228,7 +233,7 @@ static bool keep(struct server *s, struct link *l, nstime idle_since)
 void pool_give(struct server *s, struct call *call, struct link *l, bool forgiven)
 {
     if (l->conn.state == CONN_BROKEN) {
-        if (!forgiven && blames_server(l))
+        if (!forgiven && blames_server(l, call))
             server_failed(s, l->generation, l->conn.why);
         pool_link_free(s, l, false);
         return;
@@ -280,15 +285,22 @@ static struct link *take_idle(struct server *s, nstime before)
     return taken;
 }
 
-void pool_sweep(struct server *s, nstime before)
+bool pool_sweep(struct server *s, nstime before)
 {
     struct gate gate = server_gate(s);
+    bool        died = false;
 
     for (struct link *l = take_idle(s, before), *next; l; l = next) {
         next = l->next;
-        if (l->generation != gate.generation || !link_quiet(l, s->life->io) || !keep(s, l, l->idle_since))
+        bool quiet = link_quiet(l, s->life->io);
+        died |= !quiet;
+        if (l->generation != gate.generation || !quiet || !keep(s, l, l->idle_since))
             pool_link_free(s, l, false);
     }
+    pthread_mutex_lock(&s->lock);
+    bool none_left = s->open_count == 0;
+    pthread_mutex_unlock(&s->lock);
+    return died && none_left;
 }
 
 size_t pool_watch(struct server *s, struct io_sock *socks, size_t most)

@@ -38,8 +38,8 @@ void pool_give(struct server *s, struct call *call, struct link *link, bool forg
 bool pool_admit(struct server *s, struct link *link, uint32_t generation, nstime now);
 
 /* ...links that have been idle since `before` or longer are looked at, and those that are not quiet, or of an older
- * generation, are closed (NEVER: all of them)... */
-void pool_sweep(struct server *s, nstime before);
+ * generation, are closed (NEVER: all of them). True: the last connection to this server has died so... */
+bool pool_sweep(struct server *s, nstime before);
 
 /* ...and the sockets of those that are idle are copied, to be watched: at most `most`. */
 size_t pool_watch(struct server *s, struct io_sock *socks, size_t most);

@@ -10,6 +10,7 @@ enum {
     CONN_IN_BYTES = 16 * 1024,  /* one recv's worth; four of the longest lines must fit */
     CONN_OUT_BYTES = 64 * 1024, /* questions that wait to be sent: a quarter of the usual socket buffer */
     CONN_LINE_MAX = 1024,       /* questions in flight */
+    COUNTER_MAX = 24, /* 20 digits, and memcached pads what it counted down with spaces */
     CONN_MANY_BYTES = 8 * 1024, /* a classic gets' length: memcached reads at least 16 KB of one line */
 };
 
@@ -20,7 +21,7 @@ struct ask {
     uint64_t       begins;    /* where on the line its first byte is */
     bool           answering; /* a head line of its answer has come */
     struct want    one;       /* the key of a question about one */
-    struct want   *many;      /* those of a gets, else NULL */
+    struct want   *many;      /* those of a gets, and of the proof behind it; else NULL */
     size_t         n, next;   /* how many, and where the answers have come to */
 };
 
@@ -233,12 +234,17 @@ size_t conn_ask_many(struct conn *c, struct want *wants, size_t n)
     struct ask *a = line_add(c, WIRE_GET_MANY, before);
     a->many = wants;
     a->n = took;
-    if (c->asks == WIRE_META && !prove(c)) {
+    if (c->asks != WIRE_META)
+        return took;
+    if (!prove(c)) {
         c->line_count--;
         c->asked = a->begins;
         c->out.len = before;
         return 0;
     }
+    a = ask_at(c, c->line_count - 1);
+    a->many = wants;
+    a->n = took;
     return took;
 }
 
@@ -371,18 +377,6 @@ static bool is_counter(enum wire_verb verb)
     return verb == WIRE_INCREMENT || verb == WIRE_DECREMENT;
 }
 
-/* The meta protocol tells a counter's new value as a value. */
-static bool read_counter(struct answer *a)
-{
-    const char *end = a->value.data + a->value.len;
-
-    if (a->status != MEND_OK) /* there was no room for it */
-        return true;
-    bool whole = wire_number(a->value.data, end, UINT64_MAX, &a->number) == end;
-    a->value.len = 0;
-    return whole;
-}
-
 /* A whole value has come, and the CRLF behind it. */
 static void value_ends(struct conn *c)
 {
@@ -394,10 +388,6 @@ static void value_ends(struct conn *c)
         c->sink = NULL;
     }
     c->reading = NULL;
-    if (into && is_counter(a->verb) && !read_counter(into)) {
-        conn_fail(c, MEND_E_PROTOCOL, "a counter that is not a number");
-        return;
-    }
     if (into)
         into->done = true;
     if (speaks(c, a) == WIRE_CLASSIC)
@@ -408,12 +398,32 @@ static void value_ends(struct conn *c)
         line_next(c);
 }
 
+/* The meta protocol tells a counter's new value as a value. It is read where it arrived: an increment that was done
+ * must not fail for want of memory. */
+static bool read_counter(struct conn *c, const char *p)
+{
+    const char *end = p + c->value_left - 2;
+    const char *after = wire_number(p, end, UINT64_MAX, &c->reading->into->number);
+
+    while (after && after < end && *after == ' ')
+        after++;
+    if (after != end) {
+        conn_fail(c, MEND_E_PROTOCOL, "a counter that is not a number");
+        return false;
+    }
+    return true;
+}
+
 /* More of a value has come. False: not all of it yet, or it does not end as a value does. */
 static bool read_value(struct conn *c)
 {
     size_t      have = c->in.len - c->in_at;
     const char *p = c->in.data + c->in_at;
 
+    if (is_counter(ask_at(c, 0)->verb) && c->value_left > 2) {
+        if (have < c->value_left || !read_counter(c, p))
+            return false;
+    }
     if (c->value_left > 2) {
         size_t take = at_most(have, (size_t)c->value_left - 2);
         if (c->sink) {
@@ -443,7 +453,7 @@ static bool read_value(struct conn *c)
 static void value_begins(struct conn *c, struct want *w, const struct wire_head *h)
 {
     struct answer *into = w->into;
-    bool           wanted = into && ask_at(c, 0)->verb != WIRE_EXISTS;
+    enum wire_verb verb = ask_at(c, 0)->verb;
 
     c->reading = w;
     c->sink = NULL;
@@ -454,18 +464,21 @@ static void value_begins(struct conn *c, struct want *w, const struct wire_head 
     into->flags = h->flags;
     into->cas = h->cas;
     into->ttl_s = h->ttl_s;
-    if (!wanted)
+    if (is_counter(verb) && (h->size == 0 || h->size > COUNTER_MAX)) {
+        conn_fail(c, MEND_E_PROTOCOL, "a counter that is not a number");
+        return;
+    }
+    if (verb == WIRE_EXISTS || is_counter(verb))
         return;
 
     into->value.len = 0;
-    if (h->size > c->value_max) {
-        into->status = MEND_E_MEMORY;
-        into->error = "the value is larger than value_max_bytes";
-    } else if (!buf_reserve(&into->value, (size_t)h->size + 1)) {
-        into->status = MEND_E_MEMORY;
-        into->error = "out of memory for the value";
-    } else
+    if (h->size <= c->value_max && buf_reserve(&into->value, (size_t)h->size + 1)) {
         c->sink = into;
+        return;
+    }
+    into->status = MEND_E_MEMORY;
+    into->error = h->size > c->value_max ? "the value is larger than value_max_bytes" : "out of memory for the value";
+    into->maybe_applied = wire_writes(verb); /* a get-and-touch has touched */
 }
 
 /* ---- Whether an answer belongs to its question ---- */
@@ -514,6 +527,11 @@ static struct want *find_want(struct ask *a, mend_bytes key)
 /* An error line. Whatever was asked, it is the whole answer; what else it does to the line depends on who says it. */
 static void read_error(struct conn *c, struct ask *a, const struct wire_head *h)
 {
+    if (a->verb == WIRE_PROVE) {
+        conn_fail(c, MEND_E_SERVER, "the server answered the proof of a multi-get with an error");
+        return;
+    }
+
     mend_status   status = wire_means(h);
     bool          keeps = status > 0 || (h->kind == WIRE_SERVER_ERROR && (speaks(c, a) == WIRE_META || wire_writes(a->verb)));
     struct want  *wants = a->many ? a->many : &a->one;
@@ -662,6 +680,14 @@ void conn_took(struct conn *c, size_t n)
 
 /* ---- The end ---- */
 
+/* A gets' answers have no opaque: without the proof behind them they may be those of another question. */
+static void revoke(struct ask *a, mend_status status, const char *why)
+{
+    for (size_t i = 0; i < a->n; i++)
+        if (a->many[i].into->status >= 0)
+            answer_fail(a->many[i].into, status, why);
+}
+
 static void fail_ask(struct conn *c, struct ask *a, mend_status status, const char *why)
 {
     struct want *wants = a->many ? a->many : &a->one;
@@ -669,6 +695,10 @@ static void fail_ask(struct conn *c, struct ask *a, mend_status status, const ch
     bool         maybe = touched && wire_writes(a->verb);
 
     c->ambiguous |= maybe;
+    if (a->verb == WIRE_PROVE && a->many) {
+        revoke(a, status, why);
+        return;
+    }
     for (size_t i = 0; i < a->n; i++) {
         struct answer *into = wants[i].into;
         if (!into || into->done)

@@ -120,7 +120,7 @@ mend_status conn_ask(struct conn *c, const struct wire_question *q, struct answe
 
 /* Asks for as many of the keys as go into one line, by one classic gets: fewer than n if it
  * grows long. On a meta connection a get of the trial key follows, whose opaque proves that
- * question and answers are in step. Returns how many were asked; 0: no memory. wants is borrowed. */
+ * question and answers are in step: if it is not answered, those answers are taken back. Returns how many were asked; 0: no memory. wants is borrowed. */
 size_t conn_ask_many(struct conn *c, struct want *wants, size_t n);
 
 /* Nothing in flight, nothing to send. */

@@ -129,6 +129,16 @@ void health_served(struct health *h, uint32_t generation, nstime now)
     count_call(h, now, false);
 }
 
+/* The trial begins at once, and has its verdict a timeout later. */
+static void doubt(struct health *h, nstime now)
+{
+    if (h->state != MEND_STATE_UP)
+        return;
+    become(h, MEND_STATE_DOUBTFUL, now);
+    h->trial_due = now;
+    h->verdict_due = now + h->limits.timeout;
+}
+
 void health_failed(struct health *h, uint32_t generation, nstime now, uint64_t chance, const char *why)
 {
     if (generation != h->generation || !health_askable(h->state))
@@ -144,12 +154,15 @@ void health_failed(struct health *h, uint32_t generation, nstime now, uint64_t c
         fall(h, now, chance);
     } else {
         snprintf(h->why, sizeof h->why, "%s", why);
-        if (h->state == MEND_STATE_UP) {
-            become(h, MEND_STATE_DOUBTFUL, now);
-            h->trial_due = now;
-            h->verdict_due = now + h->limits.timeout;
-        }
+        doubt(h, now);
     }
+}
+
+void health_suspect(struct health *h, nstime now, const char *why)
+{
+    if (h->state == MEND_STATE_UP)
+        snprintf(h->why, sizeof h->why, "%s", why);
+    doubt(h, now);
 }
 
 void health_trial_begins(struct health *h, nstime now)

@@ -60,6 +60,9 @@ void health_init(struct health *h, const struct health_limits *limits, nstime no
 void health_served(struct health *h, uint32_t generation, nstime now);
 void health_failed(struct health *h, uint32_t generation, nstime now, uint64_t chance, const char *why);
 
+/* Nothing failed, but there is reason to ask whether it still serves: UP becomes DOUBTFUL, and no failure is counted. */
+void health_suspect(struct health *h, nstime now, const char *why);
+
 void health_trial_begins(struct health *h, nstime now);
 void health_trial_passed(struct health *h, uint32_t generation, nstime now);
 void health_trial_failed(struct health *h, uint32_t generation, nstime now, uint64_t chance, const char *why);

@@ -112,7 +112,9 @@ void link_turn(struct link *const *links, struct io_poll *polls, size_t n, struc
         link_wants(links[i], &polls[i]);
     }
     io->poll(io, polls, n, time_earlier(until, deadline), false);
-    bool over = io->now(io) >= deadline;
+    nstime now = io->now(io);
+    bool   over = now >= deadline;
+    late |= now > deadline + MS(LINK_STOPPED_MS);
     for (size_t i = 0; i < n; i++) {
         if (polls[i].ready)
             link_ready(links[i], io);
@@ -133,8 +135,11 @@ static void turn(struct link *l, struct io *io, nstime now, nstime deadline)
     }
     if (link_over(l))
         return;
-    size_t n = conn_room(&l->conn, room);
-    arrived(l, io->recv(io, &l->sock, room, n, now, deadline));
+    size_t    n = conn_room(&l->conn, room);
+    ptrdiff_t got = io->recv(io, &l->sock, room, n, now, deadline);
+    if (got == IO_TIMEOUT && io->now(io) > deadline + MS(LINK_STOPPED_MS))
+        got = IO_LATE;
+    arrived(l, got);
 }
 
 void link_run(struct link *l, struct io *io, nstime now, nstime deadline)

@@ -13,12 +13,17 @@
 #include "core/conn.h"
 #include "world/io.h"
 
+/* A thread that is woken so long after its deadline was not running: the process was stopped, or starved. What it then
+ * did not hear is not held against the server. */
+enum { LINK_STOPPED_MS = 20 };
+
 struct link {
     struct conn       conn;
     struct io_sock    sock;
     struct io_address to;
     uint32_t          generation; /* of the server's health, when it was dialed */
     nstime            idle_since; /* in the pool: since when */
+    nstime            taken;      /* from it: when, by the call that has it */
     bool              pooled;     /* it had served before this call: its death may be old news */
     bool              late;       /* BROKEN: by a deadline that had passed before there was time to wait */
     struct link      *next;       /* in the pool */
