@@ -153,7 +153,7 @@ static void it_is_copied(void **state)
     mend_client *c = NULL;
     {
         char       *name = strdup(m.name), *key = strdup("trial");
-        mend_config config = MEND_CONFIG(.servers = name, .trial_key = key, .timeout_ms = 1000);
+        mend_config config = MEND_CONFIG(.servers = name, .trial_key = key, .timeout_ms = 10000);
         must_be(MEND_OK, mend_open(&config, &c, &r), &r);
         memset(name, 'x', strlen(name));
         memset(key, 'x', strlen(key));
@@ -271,7 +271,7 @@ static void memory_is_ours_and_all_given_back(void **state)
     snprintf(servers, sizeof servers, "%s,127.0.0.1:%d", m.name, port_free("127.0.0.1")); /* the other is down */
 
     mend_client *c = NULL;
-    must_be(MEND_OK, mend_open(&MEND_CONFIG(.servers = servers, .timeout_ms = 1000, .allocator = counted_hooks(&memory)), &c, &r), &r);
+    must_be(MEND_OK, mend_open(&MEND_CONFIG(.servers = servers, .timeout_ms = 10000, .allocator = counted_hooks(&memory)), &c, &r), &r);
     await(state_of(c, 0) == MEND_STATE_UP && state_of(c, 1) >= MEND_STATE_DOWN, SOON_MS);
     for (int i = 0; i < 20; i++)
         use_it(c, &r, &rs);
@@ -295,7 +295,7 @@ static void a_loop_of_gets_allocates_nothing(void **state)
     struct counted   memory = {0};
     mend_reply       r = MEND_REPLY;
     memcached_start(&m, "127.0.0.1", NULL);
-    mend_client *c = open_up(&MEND_CONFIG(.servers = m.name, .timeout_ms = 1000, .allocator = counted_hooks(&memory)));
+    mend_client *c = open_up(&MEND_CONFIG(.servers = m.name, .timeout_ms = 10000, .allocator = counted_hooks(&memory)));
     must_be(MEND_OK, mend_set(c, S("k"), S("a value that is longer than nothing"), NULL, &r), &r);
     must_be(MEND_OK, mend_get(c, S("k"), &r), &r);
     must_be(MEND_OK, mend_get(c, S("k"), &r), &r);

@@ -194,13 +194,11 @@ static void *tells(void *argument)
 static void fill(mend_client *c)
 {
     static struct teller nobody;
-    mend_reply           r = MEND_REPLY;
     char                 key[32];
     for (unsigned i = 0; i < SHARED_KEYS; i++) {
         snprintf(key, sizeof key, "shared:%u", i);
-        must_be(MEND_OK, mend_set(c, S(key), value_of(&nobody, key, 30 + i * i), &(mend_store){.call.timeout_ms = 2000}, &r), &r);
+        await(mend_set(c, S(key), value_of(&nobody, key, 30 + i * i), NULL, NULL) == MEND_OK, SOON_MS);
     }
-    mend_reply_free(&r);
 }
 
 static void faults_under_traffic(void **state)
@@ -255,9 +253,7 @@ static void faults_under_traffic(void **state)
     for (int i = 0; i < SERVERS; i++)
         must(most[i] <= 8 + 2, "%u connections to one server", most[i]);
     fill(story.client); /* the world is well again, and so are we */
-    mend_reply r = MEND_REPLY;
-    must_be(MEND_OK, mend_ping(story.client, &r), &r);
-    mend_reply_free(&r);
+    await(mend_ping(story.client, NULL) == MEND_OK, SOON_MS);
     mend_close(story.client);
     for (int i = 0; i < SERVERS; i++)
         memcached_stop(&m[i]);
@@ -307,7 +303,7 @@ static void no_more_connections_than_allowed(void **state)
     int             each_ms = 10;
     struct hostile *h = hostile_start(HOSTILE_META);
     hostile_put(h, "turn", "v");
-    mend_client  *c = open_up(&MEND_CONFIG(.servers = hostile_name(h), .timeout_ms = 2000, .connections_max = MAX, .connections_idle_max = 2));
+    mend_client  *c = open_up(&MEND_CONFIG(.servers = hostile_name(h), .timeout_ms = 5000, .connections_max = MAX, .connections_idle_max = 2));
     struct caller callers[CALLERS];
     hostile_behave(h, answers_after, &each_ms);
     for (int i = 0; i < CALLERS; i++) {
@@ -340,7 +336,7 @@ static void idle_connections_are_few(void **state)
     (void)state;
     int             each_ms = 20;
     struct hostile *h = hostile_start(HOSTILE_META);
-    mend_client    *c = open_up(&MEND_CONFIG(.servers = hostile_name(h), .timeout_ms = 2000, .connections_idle_max = 4));
+    mend_client    *c = open_up(&MEND_CONFIG(.servers = hostile_name(h), .timeout_ms = 5000, .connections_idle_max = 4));
     struct caller   callers[CALLERS];
     hostile_behave(h, answers_after, &each_ms);
     for (int i = 0; i < CALLERS; i++) {
@@ -464,11 +460,11 @@ static void clients_do_not_know_each_other(void **state)
     memcached_start(&m[0], "127.0.0.1", NULL);
     memcached_start(&m[1], "127.0.0.1", NULL);
     for (int i = 0; i < CLIENTS; i++)
-        c[i] = open_up(&MEND_CONFIG(.servers = m[i % 2].name, .timeout_ms = TIMEOUT_MS));
+        c[i] = open_up(&MEND_CONFIG(.servers = m[i % 2].name, .timeout_ms = 2000));
     memcached_kill(&m[0]);
     for (int i = 0; i < CLIENTS; i++) {
         if (i % 2)
-            must_be(MEND_OK, mend_set(c[i], S("k"), S("v"), &(mend_store){.call.timeout_ms = 2000}, &r), &r);
+            must_be(MEND_OK, mend_set(c[i], S("k"), S("v"), &(mend_store){.call.timeout_ms = 5000}, &r), &r);
         else
             assert_true(mend_set(c[i], S("k"), S("v"), NULL, &r) < 0);
     }

@@ -12,7 +12,8 @@
 #include <string.h>
 
 #define S(text) mend_str(text)
-enum { TIMEOUT_MS = 100, BOUND_MS = TIMEOUT_MS + SLACK_MS, LARGE_BYTES = 40000 };
+/* What may or must fail is given 100 ms; what must not, as long as a busy machine needs. */
+enum { SHORT_MS = 100, LONG_MS = 10000, BOUND_MS = SHORT_MS + SLACK_MS, LARGE_BYTES = 40000 };
 
 static char large[LARGE_BYTES + 1]; /* above 16 KB, where a call uses its own memory */
 
@@ -28,13 +29,12 @@ static struct hostile *honest(enum hostile_dialect dialect)
     struct hostile          *h = hostile_start(dialect);
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
         hostile_put(h, keys[i], truth(keys[i]));
-    hostile_put(h, "another", "55"); /* a counter */
     return h;
 }
 
 static mend_config patient(struct hostile *h) /* a server may fail here as often as it likes */
 {
-    return MEND_CONFIG(.servers = hostile_name(h), .timeout_ms = TIMEOUT_MS, .failures_allowed = 1000000);
+    return MEND_CONFIG(.servers = hostile_name(h), .timeout_ms = LONG_MS, .failures_allowed = 1000000);
 }
 
 static bool is(const mend_reply *r, const char *value)
@@ -226,7 +226,7 @@ static enum hostile_next endless_items(struct hostile_ask *ask, void *context)
 static enum hostile_next for_another_key(struct hostile_ask *ask, void *context)
 {
     (void)context;
-    ask->said_key = hostile_is(ask, "ma") ? "another" : "other";
+    ask->said_key = "other";
     ask->key_length = (size_t)snprintf(ask->key, sizeof ask->key, "%s", ask->said_key);
     if (!ask->meta)
         ask->word[1] = ask->key;
@@ -265,8 +265,11 @@ static const struct misdeed misdeeds[] = {
     {"half an answer, stalls", ALL, BOTH, SILENT, half_then_stalls, NULL},
     {"half an answer, closes", ALL, BOTH, LOST, half_then_closes, NULL},
     {"half an answer, resets", ALL, BOTH, LOST, half_then_resets, NULL},
-    {"half an answer, and then a whole one", GET | LARGE | MULTI, BOTH, FAILS, half_then_the_wrong_half, NULL},
-    {"an answer without its last line end", ALL, BOTH, SILENT, without_its_end, NULL},
+    {"half an answer, and then a whole one", READS, BOTH, FAILS, half_then_the_wrong_half, NULL},
+    {"an answer without its last line end", GET | LARGE | WRITES, META, SILENT, without_its_end, NULL},
+    {"an answer without its last line end", WRITES, CLASSIC, SILENT, without_its_end, NULL},
+    {"an END without its line end", MULTI, META, ANY, without_its_end, NULL}, /* what came before it may be whole */
+    {"an END without its line end", READS, CLASSIC, ANY, without_its_end, NULL},
     {"a pause before the last line end", ALL, BOTH, FINE, with_a_pause_before_its_end, NULL},
     {"trickles", GET | MULTI | SET | COUNT, META, SILENT, trickles, NULL},
     {"trickles", GET | MULTI, CLASSIC, SILENT, trickles, NULL},
@@ -274,8 +277,7 @@ static const struct misdeed misdeeds[] = {
     {"zeros", ALL, BOTH, FAILS, zeros, NULL},
     {"an endless line", ALL, BOTH, FAILS, an_endless_line, NULL},
     {"endless items", ALL, BOTH, ANY, endless_items, NULL},
-    {"answers for another key", GET | LARGE | MULTI | COUNT, META, FAILS, for_another_key, NULL},
-    {"answers for another key", GET | LARGE | MULTI, CLASSIC, FAILS, for_another_key, NULL},
+    {"answers for another key", READS, BOTH, FAILS, for_another_key, NULL},
     {"answers another question", ALL, META, FAILS, for_another_question, NULL},
     {"answers twice", ALL, BOTH, ANY, twice, NULL},
 
@@ -331,15 +333,17 @@ static const struct misdeed misdeeds[] = {
 };
 
 /* ---- What is asked, and how the answer is judged ------------------------------------------------------ */
-static mend_status ask(mend_client *c, unsigned call, mend_reply *r, mend_replies *rs)
+static mend_status ask(mend_client *c, unsigned call, int timeout_ms, mend_reply *r, mend_replies *rs)
 {
+    mend_call  its = {.timeout_ms = timeout_ms};
+    mend_store store = {.call = its};
     switch (call) {
-    case GET: return mend_get(c, S("asked"), r);
-    case LARGE: return mend_get(c, S("large"), r);
-    case MULTI: return mend_get_multi(c, (mend_bytes[]){S("before"), S("asked"), S("after")}, 3, rs);
-    case SET: return mend_set(c, S("written"), S("new"), NULL, r);
-    case LARGE_SET: return mend_set(c, S("written"), S(large), NULL, r);
-    default: return mend_increment(c, S("counted"), 7, NULL, r);
+    case GET: return mend_get_with(c, S("asked"), &its, r);
+    case LARGE: return mend_get_with(c, S("large"), &its, r);
+    case MULTI: return mend_get_multi_with(c, (mend_bytes[]){S("before"), S("asked"), S("after")}, 3, &its, rs);
+    case SET: return mend_set(c, S("written"), S("new"), &store, r);
+    case LARGE_SET: return mend_set(c, S("written"), S(large), &store, r);
+    default: return mend_increment(c, S("counted"), 7, &(mend_count){.call = its}, r);
     }
 }
 
@@ -388,22 +392,45 @@ static void works(mend_client *c, struct hostile *h)
     mend_reply r = MEND_REPLY;
     hostile_behave(h, NULL, NULL);
     hostile_release(h);
-    await(mend_get(c, S("asked"), &r) == MEND_OK, SOON_MS);
+    await(ask(c, GET, LONG_MS, &r, NULL) == MEND_OK, SOON_MS);
     must(is(&r, truth("asked")), "%s", r.data);
     for (int i = 0; i < 2; i++) { /* and more calls succeed than fail, so that no rule about that is met */
-        must_be(MEND_OK, mend_get(c, S("large"), &r), &r);
+        must_be(MEND_OK, ask(c, LARGE, LONG_MS, &r, NULL), &r);
         assert_true(is(&r, large));
     }
     mend_reply_free(&r);
 }
 
+/* One misdeed, one call, one judgement; then the server behaves. Returns how long the call took. */
+static int64_t suffer(mend_client *c, struct hostile *h, struct misdeed *misdeed, unsigned call)
+{
+    mend_reply   r = MEND_REPLY;
+    mend_replies rs = MEND_REPLIES;
+    const char  *key = call & (SET | LARGE_SET) ? "written" : "counted";
+    bool         fails = misdeed->outcome != FINE && misdeed->outcome != LOST;
+    hostile_put(h, "written", "old");
+    hostile_put(h, "counted", "100");
+    unsigned before = hostile_asked(h, key);
+    hostile_behave(h, misbehaves, misdeed);
+
+    int64_t     began = now_ms();
+    mend_status status = ask(c, call, fails ? SHORT_MS : LONG_MS, &r, &rs);
+    int64_t     took = now_ms() - began;
+    judge(misdeed, call, status, &r, &rs, h);
+    if (call & WRITES)
+        must(hostile_asked(h, key) == before + 1, "%s: the %s was sent %u times", misdeed->name, call_name(call), hostile_asked(h, key) - before);
+    works(c, h);
+    mend_reply_free(&r);
+    mend_replies_free(&rs);
+    return took;
+}
+
 static void every_misdeed(unsigned dialect)
 {
-    mend_reply      r = MEND_REPLY;
-    mend_replies    rs = MEND_REPLIES;
-    struct hostile *h = honest(dialect == META ? HOSTILE_META : HOSTILE_CLASSIC);
-    struct counted  memory = {0};
-    mend_config     config = patient(h);
+    static struct counted memory; /* static: after a failure the client lives on */
+    struct hostile       *h = honest(dialect == META ? HOSTILE_META : HOSTILE_CLASSIC);
+    mend_config           config = patient(h);
+    memory = (struct counted){0};
     config.allocator = counted_hooks(&memory);
     mend_client *c = open_up(&config);
     works(c, h);
@@ -411,29 +438,18 @@ static void every_misdeed(unsigned dialect)
     for (size_t i = 0; i < sizeof misdeeds / sizeof *misdeeds; i++) {
         struct misdeed misdeed = misdeeds[i];
         for (unsigned call = 1; call & ALL && misdeed.dialects & dialect; call <<= 1) {
-            if (!(misdeed.calls & call))
-                continue;
-            const char *key = call & (SET | LARGE_SET) ? "written" : "counted";
-            hostile_put(h, "written", "old");
-            hostile_put(h, "counted", "100");
-            unsigned before = hostile_asked(h, key);
-            hostile_behave(h, misbehaves, &misdeed);
-
-            int64_t     began = now_ms();
-            mend_status status = ask(c, call, &r, &rs);
-            int64_t     took = now_ms() - began;
-            judge(&misdeed, call, status, &r, &rs, h);
-            must(took < BOUND_MS, "%s, to a %s: %d ms", misdeed.name, call_name(call), (int)took);
-            if (call & WRITES)
-                must(hostile_asked(h, key) == before + 1, "%s: the %s was sent %u times", misdeed.name, call_name(call), hostile_asked(h, key) - before);
-            works(c, h);
+            int64_t took = 0;
+            for (int tries = 0; misdeed.calls & call && tries < 3; tries++) { /* a core that was busy makes one try late; a wrong deadline, every one */
+                took = suffer(c, h, &misdeed, call);
+                if (took < 2 * SHORT_MS)
+                    break;
+            }
+            must(took < 2 * SHORT_MS, "%s, to a %s: %d ms", misdeed.name, call_name(call), (int)took);
         }
     }
     /* The largest value was 40 KB: nobody's 4 GB, endless line or endless items cost memory. */
     must(memory.largest < 1 << 20, "%zu bytes were asked for", (size_t)memory.largest);
     mend_close(c);
-    mend_reply_free(&r);
-    mend_replies_free(&rs);
     assert_int_equal(memory.live, 0);
     hostile_stop(h);
 }
@@ -478,23 +494,24 @@ static void cut_at_every_byte(void **state)
     for (enum hostile_dialect dialect = HOSTILE_META; dialect <= HOSTILE_CLASSIC; dialect += HOSTILE_CLASSIC) {
         struct hostile *h = honest(dialect);
         mend_config     config = patient(h);
-        config.timeout_ms = 1000;
-        mend_client *c = open_up(&config);
+        mend_client    *c = open_up(&config);
         for (unsigned call = GET; call <= COUNT; call <<= 1) {
             if (call & (LARGE | LARGE_SET))
                 continue;
             struct cut cut = {.at = 0, .length = 1};
             for (cut.at = 0; cut.at <= cut.length; cut.at++) {
+                size_t         end = call == GET && dialect == HOSTILE_CLASSIC ? strlen("END\r\n") : 0; /* the value is whole without it */
+                bool           enough = call == MULTI || cut.at + end >= cut.length;
                 struct misdeed whole = {.name = "an answer in two pieces", .outcome = FINE};
-                struct misdeed lost = {.name = "an answer cut off", .outcome = call == MULTI || cut.at >= cut.length ? ANY : LOST};
+                struct misdeed lost = {.name = "an answer cut off", .outcome = enough ? ANY : LOST};
                 hostile_put(h, "counted", "100");
                 cut.goes_on = true; /* the answer in two pieces is an answer */
                 hostile_behave(h, cuts, &cut);
-                judge(&whole, call, ask(c, call, &r, &rs), &r, &rs, h);
+                judge(&whole, call, ask(c, call, LONG_MS, &r, &rs), &r, &rs, h);
                 hostile_behave(h, NULL, NULL);
                 cut.goes_on = false; /* the first piece alone is none */
                 hostile_behave(h, cuts, &cut);
-                judge(&lost, call, ask(c, call, &r, &rs), &r, &rs, h);
+                judge(&lost, call, ask(c, call, LONG_MS, &r, &rs), &r, &rs, h);
                 works(c, h);
             }
         }
@@ -525,14 +542,13 @@ static void a_late_answer_is_nobodys(void **state)
         struct hostile *h = honest(rows[row].dialect);
         mend_config     config = patient(h);
         config.connections_max = rows[row].connections_max;
-        config.timeout_ms = 50;
         hostile_put(h, "counted", "100");
         hostile_put(h, "uncounted", "9000");
         mend_client *c = open_up(&config);
         for (int i = 0; i < 6; i++) {
             bool count = i & 1;
             hostile_behave(h, answers_late, NULL);
-            must_be(MEND_E_TIMEOUT, count ? mend_increment(c, S("counted"), 1, NULL, &r) : mend_get(c, S("asked"), &r), &r);
+            must_be(MEND_E_TIMEOUT, ask(c, count ? COUNT : GET, SHORT_MS / 2, &r, NULL), &r);
             assert_int_equal(r.maybe_applied, count);
             hostile_release(h); /* now the answer comes, while others ask */
             for (int k = 0; k < 20; k++) {
@@ -596,7 +612,6 @@ static void died_while_idle_costs_nothing(void **state)
         struct hostile *h = honest(dialect);
         mend_config     config = patient(h);
         config.failures_allowed = MEND_ZERO; /* it must not count, either */
-        config.timeout_ms = 1000;
         mend_client *c = open_up(&config);
         hostile_put(h, "counted", "0");
         for (uint64_t i = 1; i <= 15; i++) {
@@ -644,8 +659,7 @@ static void spoken_to_while_idle(void **state)
     for (enum hostile_dialect dialect = HOSTILE_META; dialect <= HOSTILE_CLASSIC; dialect += HOSTILE_CLASSIC) {
         struct hostile *h = honest(dialect);
         mend_config     config = patient(h);
-        config.timeout_ms = 1000;
-        mend_client *c = open_up(&config);
+        mend_client    *c = open_up(&config);
         for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
             pause_ms(15);
             hostile_blurt(h, words[i]);
@@ -673,15 +687,18 @@ static void a_banner_is_no_answer(void **state)
     mend_reply r = MEND_REPLY;
     for (enum hostile_dialect dialect = HOSTILE_META; dialect <= HOSTILE_CLASSIC; dialect += HOSTILE_CLASSIC) {
         for (size_t i = 0; i < sizeof banners / sizeof *banners; i++) {
+            if (dialect == HOSTILE_CLASSIC && strcmp(banners[i], "END\r\n") == 0)
+                continue; /* the one exemption: a line without a key, on the classic protocol */
             struct hostile *h = honest(dialect);
             mend_config     config = patient(h);
-            mend_client    *c = open_up(&config);
+            config.timeout_ms = SHORT_MS;
+            mend_client *c = open_up(&config);
             hostile_greet(h, banners[i], false);
             hostile_hang_up(h); /* so that whoever asks next needs a new connection */
             for (int k = 0; k < 5; k++) {
                 int64_t     began = now_ms();
                 mend_status status = mend_get(c, S("asked"), &r);
-                must(status < 0 || (status == MEND_OK && is(&r, truth("asked"))), "%s: %s %s", banners[i], mend_status_name(status), r.data);
+                must(status < 0 || (status == MEND_OK && is(&r, truth("asked"))), "a %s server's %s: %s %s", dialect == HOSTILE_META ? "meta" : "classic", banners[i], mend_status_name(status), r.data);
                 must(now_ms() - began < BOUND_MS, "%s: %d ms", banners[i], (int)(now_ms() - began));
             }
             hostile_greet(h, NULL, false);
@@ -704,8 +721,7 @@ static void every_dialect_is_spoken_to(void **state)
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         struct hostile *h = honest(rows[i].dialect);
         mend_config     config = patient(h);
-        config.timeout_ms = 1000;
-        mend_client *c = open_up(&config);
+        mend_client    *c = open_up(&config);
         for (int round = 0; round < 3; round++) {
             must_be(MEND_OK, mend_get(c, S("asked"), &r), &r);
             assert_true(is(&r, truth("asked")));
@@ -761,6 +777,7 @@ static void one_that_never_answers(void **state)
     struct hostile *h = honest(HOSTILE_META);
     mend_client    *c = NULL;
     mend_config     config = patient(h);
+    config.timeout_ms = SHORT_MS;
     hostile_behave_all(h, stalls, NULL);
     must_be(MEND_OK, mend_open(&config, &c, &r), &r);
     for (int i = 0; i < 3; i++) {
@@ -839,11 +856,12 @@ static void a_crowd_at_a_madhouse(void **state)
     for (enum hostile_dialect dialect = HOSTILE_META; dialect <= HOSTILE_CLASSIC; dialect += HOSTILE_CLASSIC) {
         struct hostile *h = honest(dialect);
         mend_config     config = patient(h);
-        struct crowd    crowd = {.client = open_up(&config)};
-        struct one      ones[CROWD];
-        pthread_t       thread[CROWD];
-        atomic_uint     seed = 1;
-        char            name[32];
+        config.timeout_ms = SHORT_MS;
+        struct crowd crowd = {.client = open_up(&config)};
+        struct one   ones[CROWD];
+        pthread_t    thread[CROWD];
+        atomic_uint  seed = 1;
+        char         name[32];
         for (int i = 0; i < CROWD; i++) {
             for (int k = 0; k < 8; k++) {
                 snprintf(name, sizeof name, "crowd:%d:%d", i, k);

@@ -47,7 +47,7 @@ bool twemproxy_start(struct twemproxy *t, const struct memcached *behind, size_t
     for (size_t i = 0; i < n; i++) {
         t->ports[i] = port_free("127.0.0.1");
         snprintf(t->names[i], sizeof t->names[i], "127.0.0.1:%d", t->ports[i]);
-        fprintf(out, "pool%zu:\n  listen: %s\n  hash: fnv1a_64\n  distribution: modula\n  timeout: 1000\n  servers:\n   - %s:1\n", i, t->names[i], behind[i].name);
+        fprintf(out, "pool%zu:\n  listen: %s\n  hash: fnv1a_64\n  distribution: modula\n  timeout: 10000\n  servers:\n   - %s:1\n", i, t->names[i], behind[i].name);
     }
     fclose(out);
     snprintf(stats, sizeof stats, "%d", port_free("127.0.0.1"));

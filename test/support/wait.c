@@ -73,13 +73,24 @@ size_t servers_of(mend_client *client)
     return look_at(client, 0).count;
 }
 
+static void describe(const mend_server *s, void *context)
+{
+    (void)context;
+    print_error("%s: state %d for %d ms, \"%s\", falls %u, connections %u\n", s->name, s->state, (int)s->since_ms, s->why, s->falls, s->connections);
+}
+
 mend_client *open_up(const mend_config *config)
 {
     mend_client *client = NULL;
     mend_reply   r = MEND_REPLY;
     must_be(MEND_OK, mend_open(config, &client, &r), &r);
     mend_reply_free(&r);
-    await(all_up(client), SOON_MS);
+    for (int64_t until = now_ms() + SOON_MS; !all_up(client) && now_ms() < until;)
+        pause_ms(1);
+    if (!all_up(client)) {
+        mend_servers(client, describe, NULL);
+        fail_msg("not up within %d ms: %s", SOON_MS, config->servers);
+    }
     return client;
 }
 
