@@ -1,3 +1,4 @@
+/* app.c - see app.h. */
 #include "app.h"
 
 #include <ctype.h>
@@ -8,15 +9,18 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "clock.h"
 #include "database.h"
+#include "metronome.h"
 
 enum {
-    MANY = 12,     /* keys of a multi-get */
-    COUNTERS = 6,  /* of each thread's own */
+    MANY = 12,    /* keys of a multi-get */
+    COUNTERS = 6, /* of each thread's own */
     TTL_S = 60,
-    LIES_TOLD = 10, /* in words; all are counted */
+    LIES_TOLD = 10,             /* in words; all are counted */
+    RETURN_PATIENCE_MS = 20000, /* a call that never returns is told from a thread that the machine keeps waiting */
 };
 
 struct counter {
@@ -31,6 +35,8 @@ struct worker {
     pthread_t      thread;
     uint8_t        index;
     uint64_t       chance;
+    int            own_queue;  /* see metronome_own_queue... */
+    int64_t        queued_ns;  /* ...and what it said before the call */
     struct calls   calls;
     mend_reply     reply;
     mend_replies   replies;
@@ -117,16 +123,19 @@ static void heard_write(struct worker *w, struct call *c, size_t i, const mend_r
         lie(w, c, "%s: %s", name, mend_status_name(r->status));
 }
 
-static struct call asks(const struct worker *w, const char *what)
+static struct call asks(struct worker *w, const char *what)
 {
+    w->queued_ns = metronome_queued_ns(w->own_queue);
     return (struct call){.what = what, .thread = w->index, .start_ns = clock_now()};
 }
 
 /* The clock first: checking the answer is no part of the call. */
-static void returned(struct call *c, mend_status status)
+static void returned(struct worker *w, struct call *c, mend_status status)
 {
     c->end_ns = clock_now();
     c->status = status;
+    if (c->end_ns - c->start_ns > MS(1))
+        c->queued_ns = metronome_queued_ns(w->own_queue) - w->queued_ns;
 }
 
 /* ---- What the application does ------------------------------------------------------ */
@@ -138,7 +147,7 @@ static void store(struct worker *w, size_t i, uint64_t version)
     mend_store  how = {.ttl_s = TTL_S, .flags = r->number};
 
     struct call c = asks(w, "set");
-    returned(&c, mend_set(w->app->plan.client, mend_str(r->name), value, &how, &w->reply));
+    returned(w, &c, mend_set(w->app->plan.client, mend_str(r->name), value, &how, &w->reply));
     heard_write(w, &c, i, &w->reply, MEND_OK);
     calls_add(&w->calls, &c);
 }
@@ -149,7 +158,7 @@ static void read_one(struct worker *w, size_t i)
 
     struct call c = asks(w, "get");
     mend_status status = mend_get(w->app->plan.client, mend_str(r->name), &w->reply);
-    returned(&c, status);
+    returned(w, &c, status);
     heard_read(w, &c, i, &w->reply);
     calls_add(&w->calls, &c);
 
@@ -173,7 +182,7 @@ static void store_many(struct worker *w, const size_t *which, size_t n)
     }
 
     struct call c = asks(w, "set_multi");
-    returned(&c, mend_set_multi(w->app->plan.client, items, n, &w->replies));
+    returned(w, &c, mend_set_multi(w->app->plan.client, items, n, &w->replies));
     if (w->replies.count != n)
         lie(w, &c, "%zu replies for %zu items", w->replies.count, n);
     for (size_t k = 0; k < n && k < w->replies.count; k++)
@@ -193,7 +202,7 @@ static void read_many(struct worker *w, size_t first)
     }
 
     struct call c = asks(w, "get_multi");
-    returned(&c, mend_get_multi(w->app->plan.client, keys, MANY, &w->replies));
+    returned(w, &c, mend_get_multi(w->app->plan.client, keys, MANY, &w->replies));
     if (w->replies.count != MANY)
         lie(w, &c, "%zu replies for %d keys", w->replies.count, MANY);
     for (size_t k = 0; k < MANY && k < w->replies.count; k++) {
@@ -220,7 +229,7 @@ static void invalidate(struct worker *w, size_t i)
 
     database_write(r);
     struct call c = asks(w, "delete");
-    returned(&c, mend_delete(w->app->plan.client, mend_str(r->name), &w->reply));
+    returned(w, &c, mend_delete(w->app->plan.client, mend_str(r->name), &w->reply));
     heard_write(w, &c, i, &w->reply, MEND_MISS);
     calls_add(&w->calls, &c);
 }
@@ -233,7 +242,7 @@ static void count(struct worker *w, size_t i)
 
     n->asked++;
     struct call c = asks(w, "increment");
-    returned(&c, mend_increment(w->app->plan.client, mend_str(n->name), 1, &how, &w->reply));
+    returned(w, &c, mend_increment(w->app->plan.client, mend_str(n->name), 1, &how, &w->reply));
     heard(w, &c, n->name, n->home, &w->reply);
     if (w->reply.status > 0)
         lie(w, &c, "%s: %s", n->name, mend_status_name(w->reply.status));
@@ -263,6 +272,7 @@ static void *work(void *arg)
     int64_t        pace_ns = MS(1000) * w->app->plan.threads / w->app->plan.calls_per_s;
     int64_t        next = clock_now();
 
+    w->own_queue = metronome_own_queue();
     while (!atomic_load(&w->app->stop)) {
         do_something(w);
         next += pace_ns / 2 + (int64_t)(database_chance(&w->chance) % (uint64_t)pace_ns);
@@ -270,6 +280,7 @@ static void *work(void *arg)
             next = clock_now();
         clock_sleep_until(next);
     }
+    close(w->own_queue);
     atomic_fetch_sub(&w->app->running, 1);
     return NULL;
 }
@@ -339,7 +350,7 @@ struct app *app_start(const struct app_plan *plan, char *why, size_t why_bytes)
 
 unsigned app_stop(struct app *app)
 {
-    int64_t due = clock_now() + MS(2000);
+    int64_t due = clock_now() + MS(RETURN_PATIENCE_MS);
 
     atomic_store(&app->stop, true);
     while (atomic_load(&app->running) > 0 && clock_now() < due)

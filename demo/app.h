@@ -28,7 +28,7 @@ struct app_plan {
 /* NULL, with why in words, if it could not start. */
 struct app *app_start(const struct app_plan *plan, char *why, size_t why_bytes);
 
-/* How many threads have not come back from a call within 2 s; if any, the app must not be closed. */
+/* How many threads have not come back from a call within 20 s; if any, the app must not be closed. */
 unsigned app_stop(struct app *app);
 void     app_close(struct app *app);
 

@@ -1,3 +1,4 @@
+/* calls.c - see calls.h. */
 #include "calls.h"
 
 #include <stdatomic.h>

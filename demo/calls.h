@@ -18,6 +18,7 @@ enum { SERVERS = 3 }; /* called A, B and C; bit s of a set of servers is the s-t
 
 struct call {
     int64_t     start_ns, end_ns;
+    int64_t     queued_ns; /* its thread could have run, but had no processor: known of calls of a millisecond or more */
     const char *what;      /* "get" */
     int         status;    /* what mend returned */
     uint8_t     thread;

@@ -1,3 +1,4 @@
+/* database.c - see database.h. */
 #include "database.h"
 
 #include <inttypes.h>

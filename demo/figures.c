@@ -1,3 +1,4 @@
+/* figures.c - see figures.h. */
 #include "figures.h"
 
 #include <string.h>
@@ -35,6 +36,8 @@ static void all_calls(struct figures *f, const struct run *run, const struct fau
     f->calls = figures_calls(run, fault->at_ns, fault->over_ns, &c);
     for (const struct call *end = c + f->calls; c < end; c++) {
         f->wrong += c->wrong;
+        if (c->queued_ns > f->machine_ns)
+            f->machine_ns = c->queued_ns;
         if (took_ns(c) >= f->slowest_ns) {
             f->slowest = *c;
             f->slowest_ns = took_ns(c);

@@ -8,7 +8,8 @@
  *              that took 10 ms or more, or failed by finding out for itself (not MEND_E_DOWN)
  *   heal       from when the server serves again (it answered a question of ours; after SIGCONT: it was told
  *              to go on) until mend has said that it is back and a call of the application's was answered
- *   machine    by how much a thread that just slept was late: see metronome.h
+ *   machine    by how much the machine itself was late: the worst of what the metronome noted, and of the
+ *              time that one call's thread queued for a processor
  */
 #ifndef DEMO_FIGURES_H
 #define DEMO_FIGURES_H

@@ -1,3 +1,4 @@
+/* history.c - see history.h. */
 #include "history.h"
 
 #include <stdarg.h>

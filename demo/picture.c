@@ -1,3 +1,4 @@
+/* picture.c - see picture.h. */
 #include "picture.h"
 
 #include <errno.h>
@@ -70,12 +71,14 @@ static double y_of_time(int64_t ns)
 
 static void rectangle(const struct canvas *c, double x, double y, double width, double height, const char *fill)
 {
-    fprintf(c->file, "<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" fill=\"%s\"/>\n", x, y, width < 0.4 ? 0.4 : width, height, fill);
+    fprintf(c->file, "<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" fill=\"%s\"/>\n", x, y,
+            width < 0.4 ? 0.4 : width, height, fill);
 }
 
 static void line(const struct canvas *c, double x1, double y1, double x2, double y2, const char *stroke, const char *dashes)
 {
-    fprintf(c->file, "<line x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\" stroke=\"%s\" stroke-dasharray=\"%s\"/>\n", x1, y1, x2, y2, stroke, dashes);
+    fprintf(c->file, "<line x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\" stroke=\"%s\" stroke-dasharray=\"%s\"/>\n", x1,
+            y1, x2, y2, stroke, dashes);
 }
 
 /* Words are our own: nothing in them needs escaping. anchor: start, middle or end. */
@@ -302,7 +305,13 @@ static void draw_legend(const struct canvas *c)
     static const struct {
         const char *colour, *text;
         int         width;
-    } legend[] = {{UP, "up", 60}, {DOUBTFUL, "doubtful", 95}, {DOWN, "down: calls return at once", 205}, {TRIAL, "on trial", 90}, {GONE, "the process is dead or stopped", 0}};
+    } legend[] = {
+        {UP, "up", 60},
+        {DOUBTFUL, "doubtful", 95},
+        {DOWN, "down: calls return at once", 205},
+        {TRIAL, "on trial", 90},
+        {GONE, "the process is dead or stopped", 0},
+    };
     double x = LEFT + 190;
 
     words(c, LEFT, LEGEND, "start", "font-weight=\"bold\"", "a server, as mend sees it:");

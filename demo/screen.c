@@ -1,3 +1,4 @@
+/* screen.c - see screen.h. */
 #include "screen.h"
 
 #include <pthread.h>
@@ -253,9 +254,12 @@ static void draw_strips(struct screen *s, struct paper *p)
 {
     for (int i = 0; i < SERVERS; i++) {
         put(p, "%s%c%s  ", ink(s, "\033[1m"), run_letter(i), ink(s, "\033[0m"));
-        for (int cell = 0; cell < STRIP && s->strip[i][cell]; cell++) {
+        for (int cell = 0; cell < STRIP; cell++) {
             int state = s->strip[i][cell] - 1;
-            put(p, "%s%c%s", ink(s, looks[state].paper), looks[state].mark, ink(s, "\033[0m"));
+            if (state < 0)
+                put(p, " "); /* not yet, or not looked at */
+            else
+                put(p, "%s%c%s", ink(s, looks[state].paper), looks[state].mark, ink(s, "\033[0m"));
         }
         end_line(s, p);
     }
@@ -299,7 +303,7 @@ static void draw(struct screen *s, struct paper *p)
         put(p, "\033[?25l");
     s->drawn = 0;
 
-    put(p, "%smend-demo%s   %.1f of about %.0f s   %u threads, timeout %d ms   cache available: %s", ink(s, "\033[1m"), ink(s, "\033[0m"),
+    put(p, "%smend-demo%s   %.1f of about %.0f s   %u threads   timeout %d ms   available: %s", ink(s, "\033[1m"), ink(s, "\033[0m"),
         seconds(s, clock_now()), (double)s->run->planned_ns / 1e9, s->run->threads, s->run->timeout_ms,
         mend_connection_available(s->run->client) ? "yes" : "NO");
     end_line(s, p);

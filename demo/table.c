@@ -1,3 +1,4 @@
+/* table.c - see table.h. */
 #include "table.h"
 
 #include <stdio.h>
@@ -6,19 +7,20 @@
 #include "clock.h"
 #include "figures.h"
 
-enum { COLUMNS = 9, LABEL_WIDTH = 5 };
+enum { CALLS, SLOWEST, SLOW, FAST_FAIL, HEAL, WRONG, OTHERS_FAILED, OTHERS_SLOWEST, OTHERS_HITS, COLUMNS };
+enum { LABEL_WIDTH = 5 };
 
 /* One figure and its promise; a promise that is "" is none. */
 struct cell {
-    char measured[CLOCK_WORDS], promised[CLOCK_WORDS + 4];
-    bool broken;
+    char measured[CLOCK_WORDS], promised[2 * CLOCK_WORDS];
+    enum { KEPT, BROKEN, UNJUDGED } verdict;
 };
 
 static const struct {
     int         width;
     const char *above, *below;
 } columns[COLUMNS] = {
-    {7, "", "calls"}, {11, "slowest", "call"},  {6, "slow", "calls"},       {11, "", "fast-fail"}, {12, "", "heal"},
+    {7, "", "calls"}, {10, "slowest", "call"},  {6, "slow", "calls"},       {11, "", "fast-fail"}, {11, "", "heal"},
     {6, "", "wrong"}, {8, "others'", "failed"}, {10, "others'", "slowest"}, {6, "", "hits"},
 };
 
@@ -26,7 +28,7 @@ static const struct {
 
 static struct cell plain(size_t n)
 {
-    struct cell c = {.broken = false};
+    struct cell c = {.verdict = KEPT};
     snprintf(c.measured, sizeof c.measured, "%zu", n);
     return c;
 }
@@ -35,7 +37,7 @@ static struct cell at_most(size_t n, size_t most)
 {
     struct cell c = plain(n);
     snprintf(c.promised, sizeof c.promised, most ? "<=%zu" : "%zu", most);
-    c.broken = n > most;
+    c.verdict = n > most ? BROKEN : KEPT;
     return c;
 }
 
@@ -48,7 +50,7 @@ static int late_ms(int64_t machine_ns)
 /* Within so many milliseconds, and those by which the machine itself was late: "<=105+2ms". */
 static struct cell within(int64_t ns, int most_ms, int64_t machine_ns)
 {
-    struct cell c = {.broken = ns < 0 || ns > MS(most_ms + late_ms(machine_ns))};
+    struct cell c = {.verdict = ns < 0 || ns > MS(most_ms + late_ms(machine_ns)) ? BROKEN : KEPT};
     clock_words(c.measured, ns);
     snprintf(c.promised, sizeof c.promised, "<=%d+%dms", most_ms, late_ms(machine_ns));
 
@@ -61,9 +63,10 @@ static struct cell within(int64_t ns, int most_ms, int64_t machine_ns)
 /* Within five points of a hundred of what it was before. */
 static struct cell about_as(double share, double before)
 {
-    struct cell c = {.broken = share < before - 0.05};
+    double      least = before > 0.05 ? before - 0.05 : 0;
+    struct cell c = {.verdict = share < least ? BROKEN : KEPT};
     snprintf(c.measured, sizeof c.measured, "%.1f%%", share * 100);
-    snprintf(c.promised, sizeof c.promised, ">=%.0f%%", (before - 0.05) * 100);
+    snprintf(c.promised, sizeof c.promised, ">=%.0f%%", least * 100);
     return c;
 }
 
@@ -79,24 +82,34 @@ static int heal_ms(const struct fault *fault, const struct figures *f)
     return fault->hung || f->outage_ns < MS(1000) ? 100 : 1100;
 }
 
+/* Where our own threads were kept waiting for half a timeout or more, so were the servers that are well. */
+static void excuse(struct cell row[COLUMNS], const struct run *run, const struct figures *f)
+{
+    if (f->machine_ns < MS(run->timeout_ms) / 2)
+        return;
+    for (int i = 0; i < COLUMNS; i++)
+        if (row[i].verdict == BROKEN && i != WRONG)
+            row[i].verdict = UNJUDGED;
+}
+
 static void promises(struct cell row[COLUMNS], const struct run *run, const struct fault *fault, const struct figures *f)
 {
     memset(row, 0, COLUMNS * sizeof *row);
-    row[0] = plain(f->calls);
-    row[1] = within(f->slowest_ns, run->timeout_ms + 5, f->machine_ns);
-    row[5] = at_most(f->wrong, 0);
+    row[CALLS] = plain(f->calls);
+    row[SLOWEST] = within(f->slowest_ns, run->timeout_ms + 5, f->machine_ns);
+    row[WRONG] = at_most(f->wrong, 0);
     if (!fault->servers) {
-        row[6] = at_most(f->others_failed, 0); /* nobody was at fault */
+        row[OTHERS_FAILED] = at_most(f->others_failed, 0); /* nobody was at fault */
         return;
     }
 
-    row[2] = at_most(f->slow, fault->hung ? 2 : 0);
-    row[3] = within(f->fast_fail_ns, fast_fail_ms(run, fault), f->machine_ns);
-    row[4] = within(f->heal_ns, heal_ms(fault, f), f->machine_ns);
+    row[SLOW] = at_most(f->slow, fault->hung ? 2 : 0);
+    row[FAST_FAIL] = within(f->fast_fail_ns, fast_fail_ms(run, fault), f->machine_ns);
+    row[HEAL] = within(f->heal_ns, heal_ms(fault, f), f->machine_ns);
     if (f->others) {
-        row[6] = at_most(f->others_failed, 0);
-        row[7] = within(f->others_slowest_ns, run->timeout_ms / 2, f->machine_ns);
-        row[8] = about_as(f->others_hits, f->others_hits_before);
+        row[OTHERS_FAILED] = at_most(f->others_failed, 0);
+        row[OTHERS_SLOWEST] = within(f->others_slowest_ns, run->timeout_ms * 3 / 4, f->machine_ns); /* who waits for the sick takes all of it */
+        row[OTHERS_HITS] = about_as(f->others_hits, f->others_hits_before);
     }
 }
 
@@ -118,24 +131,27 @@ static void print_head(void)
     printf("\n");
 }
 
-static unsigned print_row(const struct cell row[COLUMNS], bool colours)
+static void print_row(const struct cell row[COLUMNS], bool colours, struct table_sums *sums)
 {
-    unsigned broken = 0;
+    static const struct {
+        const char *word, *code;
+    } verdicts[] = {[KEPT] = {"kept", "\033[32m"}, [BROKEN] = {"BROKEN", "\033[1;31m"}, [UNJUDGED] = {"LATE", "\033[33m"}};
 
     printf("%-*s", LABEL_WIDTH, "found");
     for (int i = 0; i < COLUMNS; i++)
-        printf("%*s", columns[i].width, row[i].measured);
+        printf(" %*s", columns[i].width - 1, row[i].measured);
     printf("\n%-*s", LABEL_WIDTH, "limit");
     for (int i = 0; i < COLUMNS; i++)
-        printf("%*s", columns[i].width, row[i].promised);
+        printf(" %*s", columns[i].width - 1, row[i].promised);
     printf("\n%*s", LABEL_WIDTH, "");
     for (int i = 0; i < COLUMNS; i++) {
-        const char *verdict = !row[i].promised[0] ? "" : row[i].broken ? "BROKEN" : "kept";
-        printf("%s%*s%s", ink(colours, row[i].broken ? "\033[1;31m" : "\033[32m"), columns[i].width, verdict, ink(colours, "\033[0m"));
-        broken += row[i].promised[0] && row[i].broken;
+        bool promised = row[i].promised[0];
+        printf("%s%*s%s", ink(colours, verdicts[row[i].verdict].code), columns[i].width, promised ? verdicts[row[i].verdict].word : "",
+               ink(colours, "\033[0m"));
+        sums->broken += promised && row[i].verdict == BROKEN;
+        sums->unjudged += promised && row[i].verdict == UNJUDGED;
     }
     printf("\n");
-    return broken;
 }
 
 static void print_servers(unsigned servers)
@@ -151,69 +167,75 @@ static void print_culprit(const struct run *run, const struct call *c)
     char took[CLOCK_WORDS];
     printf("      the slowest: a %s by thread %u of", c->what, c->thread);
     print_servers(c->asked);
-    printf(",\n      %s, begun at %.3f s: %s", clock_words(took, c->end_ns - c->start_ns), (double)(c->start_ns - run->started_ns) / 1e9, mend_status_name(c->status));
+    printf(",\n      %s, begun at %.3f s: %s", clock_words(took, c->end_ns - c->start_ns),
+           (double)(c->start_ns - run->started_ns) / 1e9, mend_status_name(c->status));
     if (c->failed)
         printf(", not from");
     print_servers(c->failed);
-    printf("\n");
+    printf("\n      (its thread queued for a processor for %s)\n", clock_words(took, c->queued_ns));
 }
 
-static unsigned print_fault(struct run *run, const struct fault *fault, bool colours)
+static void print_fault(struct run *run, const struct fault *fault, bool colours, struct table_sums *sums)
 {
     struct figures f = figures_of(run, fault);
     struct cell    row[COLUMNS];
     char           away[CLOCK_WORDS], late[CLOCK_WORDS];
 
     promises(row, run, fault, &f);
+    excuse(row, run, &f);
     printf("\n%s%s%s", ink(colours, "\033[1m"), fault->name, ink(colours, "\033[0m"));
     if (fault->servers)
         printf(" (away %s;", clock_words(away, f.outage_ns));
     printf("%smachine late %s)\n", fault->servers ? " " : " (", clock_words(late, f.machine_ns));
-
-    unsigned broken = print_row(row, colours);
-    if (row[1].broken)
+    print_row(row, colours, sums);
+    if (row[SLOWEST].verdict != KEPT)
         print_culprit(run, &f.slowest);
-    return broken;
 }
 
-static unsigned print_promise(const char *what, bool broken, bool colours)
+static void print_promise(const char *what, bool broken, bool colours, struct table_sums *sums)
 {
     printf("%-62s %s%s%s\n", what, ink(colours, broken ? "\033[1;31m" : "\033[32m"), broken ? "BROKEN" : "kept", ink(colours, "\033[0m"));
-    return broken;
+    sums->broken += broken;
 }
 
 /* What is asked once, of the whole run. */
-static unsigned print_end(const struct run *run, bool colours)
+static void print_end(const struct run *run, bool colours, struct table_sums *sums)
 {
-    char     what[100], took[CLOCK_WORDS];
-    int      most_ms = 100 + late_ms(metronome_worst_ns(&run->metronome, run->ended_ns, clock_now()));
-    unsigned broken = 0;
+    char what[100], took[CLOCK_WORDS];
+    int  most_ms = 100 + late_ms(metronome_worst_ns(&run->metronome, run->ended_ns, clock_now()));
 
     snprintf(what, sizeof what, "calls that never returned: %u of %u threads", run->threads_hanging, run->threads);
-    broken += print_promise(what, run->threads_hanging > 0, colours);
+    print_promise(what, run->threads_hanging > 0, colours, sums);
     if (run->threads_hanging > 0)
-        return broken;
+        return;
     snprintf(what, sizeof what, "mend_close with a server hung: %s, promised <=%d ms", clock_words(took, run->close_ns), most_ms);
-    return broken + print_promise(what, run->close_ns > MS(most_ms), colours);
+    print_promise(what, run->close_ns > MS(most_ms), colours, sums);
 }
 
-unsigned table_print(struct run *run, bool colours)
+static void print_legend(const struct run *run, const struct table_sums *sums)
 {
-    unsigned broken = 0;
+    printf("\n%u threads, timeout %d ms. Slow calls: over half of it, of one thread.\n"
+           "Fast-fail: from SIGSTOP, or the first call that failed, until all fail at once.\n"
+           "Heal: from when the server serves again until the application has it back.\n"
+           "<=105+2ms: 105 ms are promised, and the machine itself was late by up to 2 ms:\n"
+           "so long a thread, ours or a server's, queued for a processor or for an echo.\n"
+           "The others: the servers that nothing was done to.\n",
+           run->threads, run->timeout_ms);
+    if (sums->unjudged)
+        printf("LATE: not kept, and not judged. The machine itself was away for half a timeout,\n"
+               "so that servers that are well did not answer in time either.\n");
+}
+
+struct table_sums table_print(struct run *run, bool colours)
+{
+    struct table_sums sums = {.broken = 0};
 
     printf("\n");
     print_head();
     for (size_t i = 0; i < run->faults_count; i++)
-        broken += print_fault(run, &run->faults[i], colours);
+        print_fault(run, &run->faults[i], colours, &sums);
     printf("\n");
-    broken += print_end(run, colours);
-
-    printf("\n%u threads, timeout %d ms. Slow calls: over half of it, of one thread.\n"
-           "Fast-fail: from SIGSTOP, or the first call that failed, until all failed at once.\n"
-           "Heal: from when the server serves again until the application has it back.\n"
-           "<=105+2ms: 105 ms are promised, and the machine itself was late by up to 2 ms:\n"
-           "so long it took a thread of ours to wake up and to have another echo a byte.\n"
-           "The others: the servers that nothing was done to.\n",
-           run->threads, run->timeout_ms);
-    return broken;
+    print_end(run, colours, &sums);
+    print_legend(run, &sums);
+    return sums;
 }

@@ -6,7 +6,11 @@
 
 #include "run.h"
 
-/* Prints it; returns how many promises were broken. */
-unsigned table_print(struct run *run, bool colours);
+struct table_sums {
+    unsigned broken;
+    unsigned unjudged; /* not kept, while the machine itself was away for half a timeout or more */
+};
+
+struct table_sums table_print(struct run *run, bool colours);
 
 #endif

@@ -1,3 +1,4 @@
+/* world.c - see world.h. */
 #include "world.h"
 
 #include <arpa/inet.h>
@@ -16,7 +17,7 @@
 
 #include "clock.h"
 
-enum { NO_PROGRAM = 127 };
+enum { NO_PROGRAM = 127, START_PATIENCE_MS = 20000 };
 
 static struct sockaddr_in loopback(uint16_t port)
 {
@@ -126,34 +127,41 @@ static bool answers(const struct world_server *server)
     return n == strlen(due) && memcmp(said, due, n) == 0;
 }
 
-/* What became of a child that left by itself: true if there is no use in trying again. */
+/* Its process is of no more use, and its id is kept from others until it is reaped. */
+static void bury(struct world *w, int s)
+{
+    if (w->at[s].pid && w->dead_count < WORLD_DEAD_MAX)
+        w->dead[w->dead_count++] = w->at[s].pid;
+    w->at[s].pid = 0;
+}
+
+/* Has it left by itself, and is there no use in trying again? */
 static bool left_for_good(struct world *w, int s)
 {
-    int status;
-    if (waitpid(w->at[s].pid, &status, WNOHANG) != w->at[s].pid)
+    siginfo_t end = {.si_pid = 0};
+    if (waitid(P_PID, (id_t)w->at[s].pid, &end, WEXITED | WNOHANG | WNOWAIT) != 0 || end.si_pid == 0)
         return false;
-    w->at[s].pid = 0;
-    if (WIFEXITED(status) && WEXITSTATUS(status) == NO_PROGRAM) {
+
+    bury(w, s);
+    if (end.si_code == CLD_EXITED && end.si_status == NO_PROGRAM) {
         snprintf(w->why, sizeof w->why, "there is no memcached: neither $MEMCACHED nor one in $PATH");
         return true;
     }
-    clock_sleep_until(clock_now() + MS(20)); /* the one before it may still have the port */
-    return !spawn(w, s);
+    snprintf(w->why, sizeof w->why, "memcached does not stay on %s", w->at[s].address);
+    clock_sleep_until(clock_now() + MS(200)); /* the one before it may still have the port */
+    return w->dead_count == WORLD_DEAD_MAX || !spawn(w, s);
 }
 
 bool world_start(struct world *w, int s)
 {
-    int64_t due = clock_now() + MS(10000);
+    int64_t due = clock_now() + MS(START_PATIENCE_MS);
 
+    snprintf(w->why, sizeof w->why, "memcached does not answer on %s", w->at[s].address);
     if (!spawn(w, s))
         return false;
     while (!answers(&w->at[s])) {
-        if (left_for_good(w, s))
+        if (left_for_good(w, s) || clock_now() > due)
             return false;
-        if (clock_now() > due) {
-            snprintf(w->why, sizeof w->why, "memcached does not start, or does not answer, on %s", w->at[s].address);
-            return false;
-        }
         clock_sleep_until(clock_now() + MS(1) / 2);
     }
     return true;
@@ -182,27 +190,12 @@ static void send_signal(struct world *w, unsigned servers, int signal)
             kill(w->at[s].pid, signal);
 }
 
-/* Takes leave of those that are gone. */
-static void reap(struct world *w)
-{
-    int left = 0;
-    for (int i = 0; i < w->dying_count; i++)
-        if (waitpid(w->dying[i], NULL, WNOHANG) == 0)
-            w->dying[left++] = w->dying[i];
-    w->dying_count = left;
-}
-
 void world_kill(struct world *w, unsigned servers)
 {
     send_signal(w, servers, SIGKILL);
-    reap(w);
-    for (int s = 0; s < SERVERS; s++) {
-        if (!(servers & 1u << s) || !w->at[s].pid)
-            continue;
-        if (w->dying_count < WORLD_DYING_MAX)
-            w->dying[w->dying_count++] = w->at[s].pid;
-        w->at[s].pid = 0;
-    }
+    for (int s = 0; s < SERVERS; s++)
+        if (servers & 1u << s)
+            bury(w, s);
 }
 
 void world_stop(struct world *w, unsigned servers)
@@ -217,9 +210,9 @@ void world_continue(struct world *w, int s)
 
 void world_close(struct world *w)
 {
-    int64_t due = clock_now() + MS(2000);
-
     world_kill(w, (1u << SERVERS) - 1);
-    while (reap(w), w->dying_count > 0 && clock_now() < due)
-        clock_sleep_until(clock_now() + MS(1));
+    for (int i = 0; i < w->dead_count; i++)
+        while (waitpid(w->dead[i], NULL, 0) < 0 && errno == EINTR)
+            ;
+    w->dead_count = 0;
 }

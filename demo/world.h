@@ -20,20 +20,20 @@ struct world_server {
     pid_t    pid; /* 0: not running */
 };
 
-enum { WORLD_DYING_MAX = 32 };
+enum { WORLD_DEAD_MAX = 64 };
 
 struct world {
     struct world_server at[SERVERS];
-    pid_t               dying[WORLD_DYING_MAX]; /* killed, and not yet gone: on a loaded machine that can take seconds */
-    int                 dying_count;
+    pid_t               dead[WORLD_DEAD_MAX]; /* to be reaped at the end: where others look through /proc, that can take seconds */
+    int                 dead_count;
     char                why[200]; /* what went wrong */
 };
 
 bool world_open(struct world *w);                   /* finds ports, starts all three */
-bool world_start(struct world *w, int s);           /* returns when it answers, or after 10 s */
+bool world_start(struct world *w, int s);           /* returns when it answers, or after 20 s */
 void world_kill(struct world *w, unsigned servers); /* kill -9 */
 void world_stop(struct world *w, unsigned servers); /* SIGSTOP */
 void world_continue(struct world *w, int s);        /* SIGCONT */
-void world_close(struct world *w);                  /* kills all; returns when they are gone, or after 2 s */
+void world_close(struct world *w);                  /* kills all, and reaps them */
 
 #endif
