@@ -22,6 +22,7 @@ const struct fault *fault_of(unsigned fault)
     return &faults[i];
 }
 
+enum { PUNCTUAL_MS = 5 }; /* what the promise itself allows for */
 enum { KILLS = FAULT_KILL | FAULT_KILL_LONG, STOPS = FAULT_STOP | FAULT_STOP_LONG };
 
 /* ---- Rounds of some kinds, and one number of each ------------------------------------------------ */
@@ -31,6 +32,7 @@ struct kind {
     unsigned threads; /* 0: any number */
     enum { ANY, CALM, LOADED } load;
     enum { AWAY, AWAY_BRIEFLY, AWAY_LONG } away; /* for less than a second, or not */
+    bool punctual; /* only those in which the machine was hardly late itself */
 };
 
 typedef int64_t number(const struct outcome *o);
@@ -46,6 +48,7 @@ static bool is_of(const struct step *step, const struct outcome *o, struct kind 
 {
     return (!kind.faults || kind.faults & step->fault) && (!kind.threads || kind.threads == step->threads) &&
            (kind.load == ANY || (kind.load == LOADED) == step->loaded) &&
+           (!kind.punctual || o->machine_ns <= MS(PUNCTUAL_MS)) &&
            (kind.away == AWAY || (kind.away == AWAY_BRIEFLY) == (o->outage_ns < MS(1000)));
 }
 
@@ -129,6 +132,26 @@ static void tell_slowest(const struct result *results, size_t n, unsigned thread
                 ms_words(s.worst_round.machine_ns, b), ms_words(m.worst, c));
 }
 
+/* Where a thread that slept was woken in time a client has no excuse. */
+static void tell_punctual(const struct result *results, size_t n)
+{
+    struct numbers s = numbers_of(results, n, (struct kind){.punctual = true}, slowest);
+    struct numbers f = numbers_of(results, n, (struct kind){.faults = KILLS, .punctual = true}, fast_fail);
+    char           words[24];
+
+    if (s.n)
+        figure_tell(&(struct figure){.id = "slowest_punctual", .what = "slowest call, while the machine itself was late by 5 ms at most",
+                                     .target = "<= 105 ms", .unit = "ms", .value = clock_ms(s.worst),
+                                     .verdict = figure_within(clock_ms(s.worst), TIMEOUT_MS + 5)},
+                    "%s, in %zu rounds", ms_words(s.worst, words), s.n);
+    if (f.n)
+        figure_tell(&(struct figure){.id = "fast_fail_kill_punctual",
+                                     .what = "kill -9 to fast-fail, while the machine was late by 5 ms at most",
+                                     .target = "< 10 ms", .unit = "ms", .value = clock_ms(f.worst),
+                                     .verdict = figure_within(clock_ms(f.worst), 10)},
+                    "worst %s of %zu", ms_words(f.worst, words), f.n);
+}
+
 static void tell_fast_fail(const struct result *results, size_t n, bool hangs, bool loaded)
 {
     struct kind    kind = {.faults = hangs ? STOPS : KILLS, .load = loaded ? LOADED : CALM};
@@ -178,7 +201,8 @@ static void tell_others(const struct result *results, size_t n)
     char           a[24], b[24], c[24], d[24];
 
     figure_tell(&(struct figure){.id = "others_failed", .what = "one of three dead: the others' calls failed or missed",
-                                 .target = "0", .unit = "calls", .value = (double)failed.sum, .verdict = figure_within((double)failed.sum, 0)},
+                                 .target = "0", .unit = "calls", .value = (double)failed.sum,
+                                 .verdict = figure_within((double)failed.sum, 0)},
                 "%lld", (long long)failed.sum);
     double limit = 1.5 * clock_ms(before.p50) + 0.1; /* two runs without any fault differ by as much */
     figure_tell(&(struct figure){.id = "others_p99", .what = "one of three dead: the others' times", .target = "as before the fault",
@@ -219,6 +243,7 @@ void summary_tell(const struct result *results, size_t n)
         tell_slowest(results, n, 4, loaded);
         tell_slowest(results, n, 16, loaded);
     }
+    tell_punctual(results, n);
     for (int hangs = 0; hangs < 2; hangs++) {
         tell_fast_fail(results, n, hangs, false);
         tell_fast_fail(results, n, hangs, true);

@@ -19,7 +19,7 @@ struct ask {
     enum wire_verb verb;
     uint64_t       opaque;
     uint64_t       begins;    /* where on the line its first byte is */
-    bool           answering; /* a head line of its answer has come */
+    bool           answering; /* some of its answer has come */
     struct want    one;       /* the key of a question about one */
     struct want   *many;      /* those of a gets, and of the proof behind it; else NULL */
     size_t         n, next;   /* how many, and where the answers have come to */
@@ -628,7 +628,6 @@ static void read_head(struct conn *c, const struct wire_head *h)
         conn_fail(c, MEND_E_PROTOCOL, "an answer that does not fit its question");
         return;
     }
-    a->answering = true;
     if (greets)
         read_refusal(c, h);
     else if (error)
@@ -652,6 +651,7 @@ static bool read_step(struct conn *c)
         conn_fail(c, MEND_E_PROTOCOL, "bytes that nobody asked for");
         return false;
     }
+    ask_at(c, 0)->answering = true;
     int n = wire_head(&h, c->in.data + c->in_at, c->in.len - c->in_at);
     if (n < 0)
         conn_fail(c, MEND_E_PROTOCOL, "the server does not speak memcached's protocol");

@@ -173,11 +173,12 @@ static void set_tcp(const struct posix *p, int fd)
         set(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, p->options.user_timeout_ms);
 }
 
-/* SO_RCVTIMEO costs no system call a receive, but is counted in ticks and rounded up: it is armed
- * three ticks short, and the rest of the way polls, which is exact. */
+/* SO_RCVTIMEO costs no system call a receive, but runs on the kernel's timer wheel, which counts in ticks and from 64 of
+ * them on rounds a wait up by at most 8/63 of it (kernel/time/timer.c). It is armed so much short, and three ticks; the
+ * rest of the way polls, which is exact. */
 static void arm(const struct posix *p, struct io_sock *s)
 {
-    nstime         armed = p->options.timeout - 3 * p->tick;
+    nstime         armed = p->options.timeout - p->options.timeout / 7 - 3 * p->tick;
     struct timeval t = {.tv_sec = (time_t)(armed / 1000000000), .tv_usec = (suseconds_t)(armed % 1000000000 / 1000)};
 
     if (armed >= 3 * p->tick && setsockopt(s->fd, SOL_SOCKET, SO_RCVTIMEO, &t, sizeof t) == 0)
