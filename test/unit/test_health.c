@@ -541,6 +541,37 @@ static void the_third_fall_within_ten_seconds(void **state)
     assert_int_equal(flap(&h, START + 12 * SECOND), MS(100)); /* but the next is */
 }
 
+/* A clock may begin at 0: the falls that there were not were no falls. */
+static void the_first_falls_are_no_flapping(void **state)
+{
+    struct health h = up(&usual, 0);
+    (void)state;
+    assert_int_equal(flap(&h, 0), MS(50));
+    assert_int_equal(flap(&h, MS(100)), MS(50));
+    assert_false(h.flapping);
+    flap(&h, MS(200));
+    assert_true(h.flapping);
+}
+
+/* Suspicion is doubt without a failure: a trial is to say, and nothing is counted. */
+static void suspicion(void **state)
+{
+    (void)state;
+    for (int from = MEND_STATE_NEW; from <= MEND_STATE_TRIAL; from++) {
+        struct health h = in_state((mend_state)from), before = h;
+        health_suspect(&h, START + MS(7), "the name moved");
+        if (from == MEND_STATE_UP) {
+            assert_int_equal(h.state, MEND_STATE_DOUBTFUL);
+            assert_string_equal(h.why, "the name moved");
+            assert_int_equal(h.trial_due, START + MS(7));
+            assert_int_equal(h.verdict_due, START + MS(7 + TIMEOUT_MS));
+            assert_int_equal(h.failures, 0);
+            assert_false(health_troubled(&h));
+        } else
+            assert_memory_equal(&h, &before, sizeof h);
+    }
+}
+
 static void flapping_ends_after_ten_seconds_of_up(void **state)
 {
     (void)state;
@@ -678,6 +709,8 @@ int main(void)
         cmocka_unit_test(a_hung_trial_has_waited),
         cmocka_unit_test(a_small_wait_max),
         cmocka_unit_test(the_third_fall_within_ten_seconds),
+        cmocka_unit_test(the_first_falls_are_no_flapping),
+        cmocka_unit_test(suspicion),
         cmocka_unit_test(flapping_ends_after_ten_seconds_of_up),
         cmocka_unit_test(a_new_outage_waits_anew),
         cmocka_unit_test(why),
