@@ -18,7 +18,7 @@ enum {
 struct ask {
     enum wire_verb verb;
     uint64_t       opaque;
-    uint64_t       begins;    /* where on the line its first byte is */
+    uint64_t       begins, ends; /* where on the line its bytes are */
     bool           answering; /* some of its answer has come */
     struct want    one;       /* the key of a question about one */
     struct want   *many;      /* those of a gets, and of the proof behind it; else NULL */
@@ -78,9 +78,14 @@ void answer_fail_text(struct answer *a, mend_status status, const char *error)
     answer_fail(a, status, a->text);
 }
 
-static const char *error_word(enum wire_kind kind)
+/* An error line, as it was said. */
+static void keep_error(char *to, size_t size, const struct wire_head *h)
 {
-    return kind == WIRE_SERVER_ERROR ? "SERVER_ERROR " : kind == WIRE_CLIENT_ERROR ? "CLIENT_ERROR " : "ERROR ";
+    const char *word = h->kind == WIRE_SERVER_ERROR ? "SERVER_ERROR " : h->kind == WIRE_CLIENT_ERROR ? "CLIENT_ERROR " : "ERROR ";
+
+    keep_text(to, size, word, h->text);
+    if (h->text.len == 0)
+        to[strlen(to) - 1] = '\0';
 }
 
 /* ---- Life ---- */
@@ -164,7 +169,7 @@ static struct ask *line_add(struct conn *c, enum wire_verb verb, size_t before)
     assert(c->line_count < c->line_cap);
     struct ask *a = ask_at(c, c->line_count++);
     *a = (struct ask){.verb = verb, .opaque = c->opaque, .begins = c->asked, .n = 1};
-    c->asked += c->out.len - before;
+    a->ends = c->asked += c->out.len - before;
     c->writes |= wire_writes(verb);
     return a;
 }
@@ -183,7 +188,7 @@ static mend_status ask_one(struct conn *c, const struct wire_question *q, struct
     if (wire_carries_value(q->verb) && q->value.len > WIRE_COPY_MAX) {
         c->big = q->value;
         c->crlf = 2;
-        c->asked += q->value.len + 2;
+        a->ends = c->asked += q->value.len + 2;
     }
     return MEND_OK;
 }
@@ -222,6 +227,8 @@ size_t conn_ask_many(struct conn *c, struct want *wants, size_t n)
     assert(conn_takes(c));
     size_t before = c->out.len, took = 0;
 
+    if (n == 0 || wants->key_binary)
+        return 0;
     if (!line_reserve(c, 2) || !buf_reserve(&c->out, CONN_MANY_BYTES + KEY_MAX + 8))
         return 0;
     buf_add(&c->out, "gets", 4);
@@ -283,8 +290,10 @@ void conn_sent(struct conn *c, size_t n)
     size_t took = at_most(n, c->out.len - c->out_at);
     c->out_at += took;
     n -= took;
-    if (c->out_at == c->out.len)
-        c->out_at = c->out.len = 0;
+    if (c->out_at > c->out.len / 2) {
+        buf_drop(&c->out, c->out_at);
+        c->out_at = 0;
+    }
 
     took = at_most(n, c->big.len);
     c->big.data = c->big.len ? (const char *)c->big.data + took : NULL;
@@ -361,7 +370,7 @@ static void read_refusal(struct conn *c, const struct wire_head *h)
         if (!prove(c))
             conn_fail(c, MEND_E_MEMORY, "out of memory");
     } else {
-        keep_text(c->text, sizeof c->text, error_word(h->kind), h->text);
+        keep_error(c->text, sizeof c->text, h);
         conn_fail(c, MEND_E_SERVER, c->text);
     }
 }
@@ -381,7 +390,7 @@ static bool is_counter(enum wire_verb verb)
 static void value_ends(struct conn *c)
 {
     struct ask    *a = ask_at(c, 0);
-    struct answer *into = c->reading->into;
+    struct answer *into = c->reading;
 
     if (c->sink) {
         c->sink->value.data[c->sink->value.len] = '\0';
@@ -403,7 +412,7 @@ static void value_ends(struct conn *c)
 static bool read_counter(struct conn *c, const char *p)
 {
     const char *end = p + c->value_left - 2;
-    const char *after = wire_number(p, end, UINT64_MAX, &c->reading->into->number);
+    const char *after = wire_number(p, end, UINT64_MAX, &c->reading->number);
 
     while (after && after < end && *after == ' ')
         after++;
@@ -455,7 +464,7 @@ static void value_begins(struct conn *c, struct want *w, const struct wire_head 
     struct answer *into = w->into;
     enum wire_verb verb = ask_at(c, 0)->verb;
 
-    c->reading = w;
+    c->reading = into;
     c->sink = NULL;
     c->value_left = h->size + 2;
     if (!into)
@@ -533,7 +542,7 @@ static void read_error(struct conn *c, struct ask *a, const struct wire_head *h)
     }
 
     mend_status   status = wire_means(h);
-    bool          keeps = status > 0 || (h->kind == WIRE_SERVER_ERROR && (speaks(c, a) == WIRE_META || wire_writes(a->verb)));
+    bool          keeps = status > 0 || (h->kind == WIRE_SERVER_ERROR && (speaks(c, a) == WIRE_META || !wire_lists(a->verb)));
     struct want  *wants = a->many ? a->many : &a->one;
 
     static const char no_memory[] = "out of memory";
@@ -549,7 +558,7 @@ static void read_error(struct conn *c, struct ask *a, const struct wire_head *h)
         done(into, status);
         into->maybe_applied = maybe;
         if (status < 0) {
-            keep_text(into->text, sizeof into->text, error_word(h->kind), h->text);
+            keep_error(into->text, sizeof into->text, h);
             into->error = into->text;
         }
     }
@@ -589,8 +598,8 @@ static void read_classic(struct conn *c, struct ask *a, const struct wire_head *
     struct answer *into = a->one.into;
 
     if (h->kind == WIRE_VALUE) {
-        struct want *w = a->many ? find_want(a, h->key) : &a->one;
-        if (!w || (w->into && (w->into->done || !same(w->key, h->key)))) {
+        struct want *w = a->many ? find_want(a, h->key) : a->next++ == 0 ? &a->one : NULL;
+        if (!w || !same(w->key, h->key)) {
             conn_fail(c, MEND_E_PROTOCOL, "a value that was not asked for");
             return;
         }
@@ -620,7 +629,7 @@ static void read_head(struct conn *c, const struct wire_head *h)
     bool        error = h->kind == WIRE_ERROR || h->kind == WIRE_CLIENT_ERROR || h->kind == WIRE_SERVER_ERROR;
     bool        greets = error && c->state == CONN_PROVING; /* memcached refuses a connection too many before it is asked */
 
-    if (c->sent <= a->begins && !greets) {
+    if (c->sent < (error ? a->begins + 1 : a->ends) && !greets) { /* what is wrong with a question can be seen before its end */
         conn_fail(c, MEND_E_PROTOCOL, "an answer before its question");
         return;
     }
@@ -711,7 +720,7 @@ static void fail_ask(struct conn *c, struct ask *a, mend_status status, const ch
 
 void conn_fail(struct conn *c, mend_status status, const char *why)
 {
-    if (c->state == CONN_BROKEN)
+    if (c->state == CONN_BROKEN || c->state == CONN_COLD)
         return;
     become(c, CONN_BROKEN);
     c->broke = status;

@@ -17,7 +17,7 @@
  *
  *     DIALING -> PROVING   [conn_dialed], which asks the trial key in the meta protocol
  *     PROVING -> READY     [proved]: a real get was answered, and so the dialect is known
- *     any     -> BROKEN    [conn_fail], which ends every question in flight, once
+ *     others  -> BROKEN    [conn_fail], which ends every question in flight, once
  *
  * The line: questions in flight, in the order asked, since memcached answers in that
  * order. An answer must fit the question at the head of the line: in kind, by the opaque
@@ -93,8 +93,8 @@ struct conn {
     struct ask   *line; /* a ring of line_cap, a power of two */
     size_t        line_head, line_count, line_cap;
     uint64_t      opaque;
-    struct want  *reading;   /* whose value is arriving, if one is */
-    struct answer *sink;     /* where it goes; NULL: nowhere */
+    struct answer *reading;    /* whose value is arriving, if it is anybody's */
+    struct answer *sink;       /* the same, if the value is to be kept */
     uint64_t      value_left; /* of its bytes, and of the CRLF behind */
 };
 
@@ -115,12 +115,13 @@ bool conn_refused_meta(const struct conn *c);
 bool conn_takes(const struct conn *c);
 
 /* Puts a question on the line. A value over WIRE_COPY_MAX, and the key of any, are borrowed
- * until the answer is done. MEND_OK; MEND_E_MEMORY or MEND_E_ARGUMENT, and nothing was asked. */
+ * until the connection is at rest or broken: an error may answer what was half sent. MEND_OK; MEND_E_MEMORY or MEND_E_ARGUMENT, and nothing was asked. */
 mend_status conn_ask(struct conn *c, const struct wire_question *q, struct answer *into);
 
 /* Asks for as many of the keys as go into one line, by one classic gets: fewer than n if it
  * grows long. On a meta connection a get of the trial key follows, whose opaque proves that
- * question and answers are in step: if it is not answered, those answers are taken back. Returns how many were asked; 0: no memory. wants is borrowed. */
+ * question and answers are in step: if it is not answered, those answers are taken back. Returns how many were asked;
+ * 0: the first key is binary, or there is no memory. wants is borrowed. */
 size_t conn_ask_many(struct conn *c, struct want *wants, size_t n);
 
 /* Nothing in flight, nothing to send. */
@@ -131,7 +132,7 @@ void   conn_took(struct conn *c, size_t n);
 size_t conn_pending(const struct conn *c, mend_bytes pending[3]); /* how many of the three */
 void   conn_sent(struct conn *c, size_t n);
 
-/* Breaks it and fails what is in flight. why is a constant text. Broken already: nothing. */
+/* Breaks it and fails what is in flight. why is a constant text. Broken already, or COLD: nothing. */
 void conn_fail(struct conn *c, mend_status status, const char *why);
 
 #endif

@@ -147,7 +147,10 @@ void health_failed(struct health *h, uint32_t generation, nstime now, uint64_t c
     count_call(h, now, true);
 
     if (h->failures > h->limits.failures_allowed) {
-        snprintf(h->why, sizeof h->why, "%u calls in a row failed: %s", h->failures, why);
+        if (h->failures == 1)
+            snprintf(h->why, sizeof h->why, "%s", why);
+        else
+            snprintf(h->why, sizeof h->why, "%u calls in a row failed: %s", h->failures, why);
         fall(h, now, chance);
     } else if (h->window_calls >= WINDOW_CALLS && h->window_failed * 2 > h->window_calls) {
         snprintf(h->why, sizeof h->why, "%u of %u calls failed within a second: %s", h->window_failed, h->window_calls, why);

@@ -43,6 +43,11 @@ bool wire_writes(enum wire_verb verb)
     return verbs[verb].writes;
 }
 
+bool wire_lists(enum wire_verb verb)
+{
+    return verbs[verb].classic[0] == 'g'; /* gets, gats */
+}
+
 static char *put(char *p, const char *text)
 {
     size_t n = strlen(text);
@@ -325,7 +330,7 @@ static bool read_line(struct wire_head *h, const char *p, const char *end)
     const char *w = first.data;
 
     if (first.len == 2)
-        switch (w[0] << 8 | w[1]) {
+        switch ((unsigned char)w[0] << 8 | (unsigned char)w[1]) {
         case 'H' << 8 | 'D':
             h->kind = WIRE_HD;
             return read_flags(h, p, end);

@@ -60,9 +60,11 @@ struct wire_question {
  * the CRLF behind it, from where it lies. 16 KB: a copy that costs less than a span more. */
 enum { WIRE_COPY_MAX = 16 * 1024 };
 
-/* Whether this verb has a value to send; whether it changes anything on the server. */
+/* Whether this verb has a value to send; whether it changes anything on the server; whether its answer in the classic
+ * protocol is a list of values with an END. */
 bool wire_carries_value(enum wire_verb verb);
 bool wire_writes(enum wire_verb verb);
+bool wire_lists(enum wire_verb verb);
 
 /* Appends the question. False: no memory, and nothing was appended. */
 bool wire_ask(struct buf *out, const struct wire_question *q, enum wire_dialect dialect, uint64_t opaque);

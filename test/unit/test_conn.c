@@ -572,7 +572,7 @@ static const struct dialogue {
     {REFLECTS, NULL, INCR_Q, INCR_SENT, "VA 0 c9 O102\r\n\r\n", {"E_PROTOCOL maybe: a counter that is not a number"}, "E_PROTOCOL: a counter that is not a number"},
     {REFLECTS, NULL, INCR_Q, INCR_SENT, "VA 20 c9 O102\r\n18446744073709551616\r\n", {"E_PROTOCOL maybe: a counter that is not a number"},
      "E_PROTOCOL: a counter that is not a number"},
-    {REFLECTS, NULL, Q(WIRE_DELETE, KEY), "md key O102\r\n", "\x80\x04\x01\r\n", {"E_PROTOCOL maybe: the server does not speak memcached's protocol"}, GARBAGE},
+    {REFLECTS, NULL, Q(WIRE_DELETE, KEY), "md key O102\r\n", "\x80\x04\r\n", {"E_PROTOCOL maybe: the server does not speak memcached's protocol"}, GARBAGE},
     {CLASSIC, NULL, Q(WIRE_DELETE, KEY), "delete key\r\n", "DELETED\n", {"E_PROTOCOL maybe: the server does not speak memcached's protocol"}, GARBAGE},
 
     /* a gets of many, and on a meta connection a trial behind it */
@@ -1460,6 +1460,137 @@ static void answers_that_no_server_gave(void **state)
     assert_memory_equal(a.error, "xxx?xxx", 7);
 }
 
+/* The line grows, and what is half read must not lie in the old one. */
+static void a_question_is_added_while_a_value_arrives(void **state)
+{
+    struct rig *r = rig_new();
+    struct wire_question q = {WIRE_GET, KEY};
+    (void)state;
+    ready(r, REFLECTS);
+    for (size_t i = 0; i < 4; i++)
+        ask(r, &q, i);
+    transmit_all(r);
+    feed_text(r, "VA 5 kkey O102\r\nhe");
+    assert_int_equal(ask(r, &q, 4), MEND_OK); /* the fifth */
+    transmit_all(r);
+    feed_text(r, "llo\r\nEN O103\r\nEN O104\r\nEN O105\r\nEN O106\r\n");
+    assert_string_equal(r->answers[0].value.data, "hello");
+    assert_true(conn_at_rest(&r->c));
+    rig_free(r);
+}
+
+/* It is proved by the trial key's value alone, and by one. */
+static void a_classic_trial_with_another_key(void **state)
+{
+    struct rig *r = rig_new();
+    (void)state;
+    assert_true(conn_dial(&r->c, WIRE_CLASSIC, OPAQUE));
+    conn_dialed(&r->c);
+    transmit_all(r);
+    feed_text(r, "VALUE other 0 2 1\r\nhi\r\nEND\r\n");
+    assert_int_equal(r->c.state, CONN_BROKEN);
+    rig_free(r);
+}
+
+static void a_classic_trial_answered_twice(void **state)
+{
+    struct rig *r = rig_new();
+    (void)state;
+    assert_true(conn_dial(&r->c, WIRE_CLASSIC, OPAQUE));
+    conn_dialed(&r->c);
+    transmit_all(r);
+    feed_text(r, "VALUE trial 0 2 1\r\nhi\r\nVALUE trial 0 2 1\r\nho\r\nEND\r\n");
+    assert_int_equal(r->c.state, CONN_BROKEN);
+    rig_free(r);
+}
+
+/* Nothing is asked, so nothing is on the line. */
+static void many_of_which_the_first_is_binary(void **state)
+{
+    struct rig *r = rig_new();
+    (void)state;
+    ready(r, CLASSIC);
+    r->wants[0] = (struct want){.key = {"a b", 3}, .key_binary = true, .into = &r->answers[0]};
+    assert_int_equal(conn_ask_many(&r->c, r->wants, 1), 0);
+    assert_true(conn_at_rest(&r->c));
+    rig_free(r);
+}
+
+/* Even while a byte is always left to send. */
+static void what_was_sent_is_let_go_of(void **state)
+{
+    struct rig *r = rig_new();
+    static struct answer a;
+    struct wire_question q = {WIRE_DELETE, KEY};
+    (void)state;
+    ready(r, META);
+    for (int i = 0; i < 10000; i++) {
+        assert_int_equal(conn_ask(&r->c, &q, &a), MEND_OK);
+        mend_bytes pending[3];
+        conn_pending(&r->c, pending);
+        conn_sent(&r->c, pending[0].len - 1);
+        feed_text(r, i ? "HD\r\n" : "");
+    }
+    assert_in_range(r->c.out.cap, 0, 96 * 1024);
+    rig_free(r);
+}
+
+/* A gats is a get to a proxy: its SERVER_ERROR may be one of several lines, and the END behind it is nobody's miss. */
+static void the_error_to_a_gats(void **state)
+{
+    struct rig *r = rig_new();
+    (void)state;
+    ready(r, CLASSIC);
+    ask(r, &(struct wire_question){WIRE_GET_AND_TOUCH, KEY, .exptime = 9}, 0);
+    transmit_all(r);
+    feed_text(r, "SERVER_ERROR backend failure\r\n");
+    if (r->c.state == CONN_READY) {
+        ask(r, &(struct wire_question){WIRE_GET, .key = {"other", 5}}, 1);
+        transmit_all(r);
+        feed_text(r, "END\r\n"); /* the gats' own */
+        assert_true(r->answers[1].status != MEND_MISS);
+    }
+    rig_free(r);
+}
+
+/* Stored? It has not been sent. */
+static void an_early_answer_to_a_large_set(void **state)
+{
+    struct rig *r = rig_new();
+    char *value = large_value(WIRE_COPY_MAX + 1);
+    (void)state;
+    ready(r, REFLECTS);
+    ask(r, &(struct wire_question){WIRE_SET, KEY, .value = {value, WIRE_COPY_MAX + 1}}, 0);
+    transmit(r, 100);
+    feed_text(r, "HD O102\r\n");
+    if (r->answers[0].done) {
+        free(value);
+        transmit_all(r);
+    } else
+        free(value);
+    rig_free(r);
+}
+
+static void a_bare_error(void **state)
+{
+    struct rig *r = rig_new();
+    (void)state;
+    ready(r, REFLECTS);
+    ask(r, &(struct wire_question){WIRE_GET, KEY}, 0);
+    transmit_all(r);
+    feed_text(r, "ERROR\r\n");
+    assert_string_equal(r->answers[0].error, "ERROR");
+    rig_free(r);
+}
+
+static void failing_a_cold_one(void **state)
+{
+    struct rig *r = rig_new();
+    (void)state;
+    conn_fail(&r->c, MEND_E_IO, "closed");
+    rig_free(r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -1493,6 +1624,15 @@ int main(void)
         cmocka_unit_test(failing_before_it_is_ready),
         cmocka_unit_test(dialed_anew),
         cmocka_unit_test(answers_that_no_server_gave),
+        cmocka_unit_test(a_question_is_added_while_a_value_arrives),
+        cmocka_unit_test(a_classic_trial_with_another_key),
+        cmocka_unit_test(a_classic_trial_answered_twice),
+        cmocka_unit_test(many_of_which_the_first_is_binary),
+        cmocka_unit_test(what_was_sent_is_let_go_of),
+        cmocka_unit_test(the_error_to_a_gats),
+        cmocka_unit_test(an_early_answer_to_a_large_set),
+        cmocka_unit_test(a_bare_error),
+        cmocka_unit_test(failing_a_cold_one),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

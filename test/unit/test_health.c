@@ -686,6 +686,30 @@ static void any_sequence(void **state)
     }
 }
 
+/* The last connection died while it was idle: nobody failed, but somebody should go and see. */
+static void suspected(void **state)
+{
+    (void)state;
+    struct health h;
+    health_init(&h, &(struct health_limits){3, MS(100), MS(1000)}, 0);
+    health_suspect(&h, MS(1), "closed");
+    assert_int_equal(h.state, MEND_STATE_NEW); /* its trial is under way */
+    health_trial_begins(&h, MS(1));
+    health_trial_passed(&h, h.generation, MS(2));
+
+    health_suspect(&h, MS(10), "closed");
+    assert_int_equal(h.state, MEND_STATE_DOUBTFUL);
+    assert_int_equal(h.trial_due, MS(10));
+    assert_int_equal(h.verdict_due, MS(110));
+    assert_int_equal(h.failures, 0);
+    assert_string_equal(h.why, "closed");
+    health_trial_begins(&h, MS(10));
+    health_trial_failed(&h, h.generation, MS(11), 0, "refused");
+    assert_int_equal(h.state, MEND_STATE_DOWN);
+    health_suspect(&h, MS(12), "closed");
+    assert_string_equal(h.why, "refused");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -715,6 +739,7 @@ int main(void)
         cmocka_unit_test(a_new_outage_waits_anew),
         cmocka_unit_test(why),
         cmocka_unit_test(any_sequence),
+        cmocka_unit_test(suspected),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -389,7 +389,7 @@ static void mangled_lines(void **state)
         int n = snprintf(bytes, sizeof bytes, "%s\r\n", lines[round % LINES].text);
         for (int i = 0; i < 3; i++) {
             chance = chance * 1664525 + 1013904223;
-            bytes[(chance >> 8) % (unsigned)n] = (char)(chance >> 24 & 0x7f);
+            bytes[(chance >> 8) % (unsigned)n] = (char)(chance >> 24);
         }
         int took = head_of(bytes, (size_t)n, &h, &exact);
         assert_true(took >= -1 && took <= n);
