@@ -1,0 +1,803 @@
+/* life.c - see life.h. */
+#include "sim/life.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "client/life.h"
+#include "sim/net.h"
+#include "sim/oracle.h"
+
+enum {
+    CALLERS_MAX = 6,
+    MANY_MAX = 12,
+    MEMORY_MAX = 48 << 20, /* that a client of four servers may have at once, with values of 48 KB */
+};
+
+/* ---- What a life consists of ---- */
+
+struct later;
+
+struct watched { /* a server, as the oracle of times sees it */
+    nstime   well_since; /* NEVER: it is not well */
+    nstime   gone_since; /* it answers nothing at all; NEVER: it does, sometimes */
+    nstime   back;       /* when it was last let in */
+    unsigned run, longest_run; /* of calls that failed, in a row; since it was let in */
+    unsigned said;             /* how many calls are said to have failed in a row, by a fall that is to be looked into... */
+    nstime   said_back;        /* ...after having been let in then */
+    nstime   failed_latest;    /* when the call began that was the latest to begin of those that failed */
+};
+
+struct life_now {
+    struct dream  *dream;
+    struct net    *net;
+    struct oracle *oracle;
+    mend_client   *client;
+
+    unsigned servers, callers, calls_each;
+    int      timeout_ms, heal_max_ms, connections_max, idle_max, failures_allowed;
+    bool     binary, memory_fails, stalls, hung_names, moves;
+    nstime   calm_at, chaos_ms;
+    nstime   stalled; /* for how long threads of ours were stopped, in all... */
+    nstime   stalled_last; /* ...and when that last ended */
+
+    struct watched at[NET_SERVERS_MAX];
+    struct later  *laters; /* all there ever were */
+    unsigned       memory_permille;
+    size_t         memory, memory_most, blocks;
+    unsigned       ended;
+    uint64_t       calls;
+    bool           calm;
+    unsigned       slow[CALLERS_MAX][NET_SERVERS_MAX]; /* slow calls in this outage */
+};
+
+struct caller {
+    struct life_now *life;
+    unsigned         number;
+    mend_reply       reply;
+    mend_replies     replies;
+    char            *value;  /* one of ours */
+    char            *values; /* MANY_MAX of them */
+};
+
+/* ---- Memory: counted, and running out ---- */
+
+struct block {
+    _Alignas(max_align_t) size_t size;
+};
+
+static bool runs_out(struct life_now *l)
+{
+    return l->memory_permille && dream_permille(l->dream, l->memory_permille);
+}
+
+static void *allocate(size_t size, void *context)
+{
+    struct life_now *l = context;
+
+    if (runs_out(l))
+        return NULL;
+    struct block *b = malloc(sizeof *b + size);
+    b->size = size;
+    l->blocks++;
+    l->memory += size;
+    if (l->memory > l->memory_most)
+        l->memory_most = l->memory;
+    if (l->memory > MEMORY_MAX)
+        dream_fail(l->dream, "%zu bytes of memory are in use", l->memory);
+    return b + 1;
+}
+
+static void release(void *p, void *context)
+{
+    struct life_now *l = context;
+    struct block    *b = p ? (struct block *)p - 1 : NULL;
+
+    if (!b)
+        return;
+    l->blocks--;
+    l->memory -= b->size;
+    memset(p, 0xDD, b->size);
+    free(b);
+}
+
+static void *reallocate(void *p, size_t size, void *context)
+{
+    void *fresh = allocate(size, context);
+
+    if (fresh && p) {
+        size_t was = ((struct block *)p - 1)->size;
+        memcpy(fresh, p, was < size ? was : size);
+        release(p, context);
+    }
+    return fresh;
+}
+
+/* ---- The draw ---- */
+
+static unsigned maybe(struct dream *d, unsigned in, unsigned most)
+{
+    return dream_below(d, in) ? 0 : 1 + (unsigned)dream_below(d, most);
+}
+
+static void draw_faults(struct life_now *l, unsigned server, enum toy_dialect dialect)
+{
+    struct dream      *d = l->dream;
+    struct net_faults *f = net_faults(l->net, server);
+    bool               tells = dialect == TOY_META; /* which answers to take for whose */
+
+    *f = (struct net_faults){
+        .silent = maybe(d, 4, 60), .cut = maybe(d, 5, 40), .cut_and_close = maybe(d, 4, 60), .cut_and_reset = maybe(d, 4, 60),
+        .half_close = maybe(d, 6, 60), .trickle = maybe(d, 5, 200), .late = maybe(d, 4, 100), .late_by = MS(1 + dream_below(d, 300)),
+        .garbage = maybe(d, 6, 40), .wrong_key = maybe(d, 6, 60), .wrong_opaque = tells ? maybe(d, 6, 60) : 0,
+        .twice = tells ? maybe(d, 5, 60) : 0, .blurt = tells ? maybe(d, 6, 60) : 0, .server_error = maybe(d, 5, 60),
+        .refuse = maybe(d, 5, 300), .hang = maybe(d, 6, 200), .full = maybe(d, 6, 200),
+        .short_send = maybe(d, 3, 500), .short_recv = maybe(d, 3, 500),
+        .no_name = maybe(d, 5, 300), .hung_name = l->hung_names ? 200 : 0, .no_descriptor = maybe(d, 10, 60),
+    };
+}
+
+static void draw(struct life_now *l)
+{
+    static const enum toy_dialect dialects[] = {TOY_META, TOY_META, TOY_META, TOY_META, TOY_BARE, TOY_OLD, TOY_CLASSIC, TOY_PROXY};
+    struct dream *d = l->dream;
+
+    l->servers = 1 + (unsigned)dream_below(d, NET_SERVERS_MAX);
+    l->callers = 1 + (unsigned)dream_below(d, CALLERS_MAX);
+    l->timeout_ms = 20 + (int)dream_below(d, 100);
+    l->heal_max_ms = 60 + (int)dream_below(d, 1000);
+    l->connections_max = 1 + (int)dream_below(d, 8);
+    l->idle_max = 1 + (int)dream_below(d, 4);
+    l->failures_allowed = dream_below(d, 4) ? 1 + (int)dream_below(d, 12) : MEND_ZERO;
+    l->chaos_ms = MS(200 + dream_below(d, 4000));
+    l->stalls = dream_below(d, 5) == 0;
+    l->memory_fails = dream_below(d, 5) == 0;
+    l->hung_names = dream_below(d, 8) == 0;
+    bool binary = true;
+
+    l->net = net_new(d, l->servers);
+    for (unsigned i = 0; i < l->servers; i++) {
+        enum toy_dialect dialect = dialects[dream_below(d, sizeof dialects / sizeof *dialects)];
+        net_speak(l->net, i, dialect);
+        net_latency(l->net, i, dream_between(d, 20000, dream_below(d, 3) ? 200000 : 2000000));
+        if (dream_below(d, 3) == 0)
+            net_named(l->net, i);
+        if (dream_below(d, 2))
+            draw_faults(l, i, dialect);
+        binary = binary && (dialect == TOY_META || dialect == TOY_BARE);
+        l->at[i] = (struct watched){.well_since = net_well(l->net, i) ? dream_now(d) : NEVER, .gone_since = NEVER};
+    }
+    l->oracle = oracle_new(d, l->net);
+    l->binary = binary && dream_below(d, 2);
+    oracle_make_keys(l->oracle, l->binary);
+}
+
+/* ---- Faults that have their time ---- */
+
+static void watch(struct life_now *l)
+{
+    nstime now = dream_now(l->dream);
+
+    for (unsigned i = 0; i < l->servers; i++) {
+        bool well = net_well(l->net, i);
+        if (!well)
+            l->at[i].well_since = NEVER;
+        else if (l->at[i].well_since == NEVER)
+            l->at[i].well_since = now;
+
+        bool gone = net_gone(l->net, i);
+        if (gone == (l->at[i].gone_since != NEVER))
+            continue;
+        l->at[i].gone_since = gone ? now : NEVER;
+        for (unsigned c = 0; c < CALLERS_MAX; c++)
+            l->slow[c][i] = 0;
+    }
+}
+
+struct later {
+    struct life_now *life;
+    unsigned         server;
+    void (*what)(struct life_now *, unsigned server);
+    struct later *next;
+};
+
+static void later_now(void *arg)
+{
+    struct later *later = arg;
+    later->what(later->life, later->server);
+}
+
+static void after(struct life_now *l, nstime wait, void (*what)(struct life_now *, unsigned), unsigned server)
+{
+    struct later *later = malloc(sizeof *later);
+    *later = (struct later){l, server, what, l->laters};
+    l->laters = later;
+    dream_at(l->dream, dream_now(l->dream) + wait, later_now, later);
+}
+
+static nstime outage(struct life_now *l)
+{
+    return dream_between(l->dream, MS(1), dream_below(l->dream, 2) ? MS(150) : MS(2500));
+}
+
+static void start(struct life_now *l, unsigned server)
+{
+    net_start(l->net, server);
+    watch(l);
+}
+
+static void go_on(struct life_now *l, unsigned server)
+{
+    net_stop(l->net, server, false);
+    watch(l);
+}
+
+static void join(struct life_now *l, unsigned server)
+{
+    net_cut(l->net, server, false);
+    watch(l);
+}
+
+static void break_something(struct life_now *l, unsigned server)
+{
+    struct dream *d = l->dream;
+
+    if (l->calm)
+        return;
+    switch (dream_below(d, 7)) {
+    case 0:
+    case 1: {
+        bool memory_too = dream_below(d, 3) > 0;
+        net_kill(l->net, server, memory_too);
+        if (memory_too)
+            oracle_lost(l->oracle, server);
+        after(l, outage(l), start, server);
+        break;
+    }
+    case 2:
+    case 3:
+        net_stop(l->net, server, true);
+        after(l, outage(l), go_on, server);
+        break;
+    case 4:
+        net_cut(l->net, server, true);
+        after(l, outage(l), join, server);
+        break;
+    case 5:
+        net_move(l->net, server);
+        l->at[server].well_since = NEVER; /* watch below begins it anew */
+        l->moves = true;
+        break;
+    case 6:
+        net_wall(l->net, (int64_t)dream_below(d, 4000000) - 2000000);
+        break;
+    }
+    watch(l);
+    after(l, dream_between(d, MS(10), MS(1500)), break_something, (unsigned)dream_below(d, l->servers));
+}
+
+static void calm_down(struct life_now *l, unsigned server)
+{
+    (void)server;
+    dream_note(l->dream, "the world is well again");
+    l->calm = true;
+    l->calm_at = dream_now(l->dream);
+    net_calm(l->net);
+    l->memory_permille = 0;
+    dream_stalls(l->dream, 0);
+    watch(l);
+}
+
+/* ---- Calls, and what must be true of every one of them ---- */
+
+struct span {
+    nstime     began;
+    nstime     stalled;
+    mend_state state[NET_SERVERS_MAX]; /* of each server, when it began */
+};
+
+static void note_state(const mend_server *s, void *arg)
+{
+    mend_state **at = arg;
+    *(*at)++ = s->state;
+}
+
+static struct span begin(struct caller *c)
+{
+    struct life_now *l = c->life;
+    struct span      s = {dream_now(l->dream), l->stalled, {0}};
+    mend_state      *at = s.state;
+
+    l->calls++;
+    mend_servers(l->client, note_state, &at);
+    return s;
+}
+
+/* The server of a reply, by its name. */
+static unsigned server_of_reply(struct life_now *l, const mend_reply *r)
+{
+    unsigned i = 0;
+    while (i < l->servers && strcmp(net_name(l->net, i), r->server) != 0)
+        i++;
+    return i;
+}
+
+static bool excused(struct life_now *l, const mend_reply *r)
+{
+    if (r->status == MEND_E_ARGUMENT)
+        return l->binary;
+    if (r->status == MEND_E_MEMORY)
+        return l->memory_fails;
+    if (r->status == MEND_E_BUSY || r->status == MEND_E_TIMEOUT) /* it had a turn, but late */
+        return l->callers > (unsigned)l->connections_max;
+    return false;
+}
+
+static nstime settling(const struct life_now *l)
+{
+    return MS(l->heal_max_ms) + 2 * MS(l->timeout_ms) + MS(100) + (l->moves ? MS(1100) : 0) + (l->hung_names ? MS(3000) : 0);
+}
+
+/* After a while in which the process was stopped, we may have taken our own absence for a server's. */
+static bool was_away(const struct life_now *l, const struct span *s)
+{
+    return l->stalled != s->stalled || (l->stalled && s->began < l->stalled_last + settling(l));
+}
+
+/* A server that has been well for long enough serves. */
+static void check_healthy(struct life_now *l, const mend_reply *r, const struct span *s)
+{
+    unsigned server = server_of_reply(l, r);
+
+    if (r->status >= 0 || server == l->servers || was_away(l, s) || excused(l, r))
+        return;
+    nstime since = l->at[server].well_since;
+    if (since != NEVER && s->began >= since + settling(l))
+        dream_fail(l->dream, "%s from server %u, which has been well since %.6f (%s)", mend_status_name(r->status), server, (double)since / 1e9, r->error);
+}
+
+static bool was_down(struct life_now *l, const mend_reply *r, const struct span *s)
+{
+    unsigned server = server_of_reply(l, r);
+    return server < l->servers && (s->state[server] == MEND_STATE_DOWN || s->state[server] == MEND_STATE_TRIAL);
+}
+
+/* One that is known to be down costs nothing, and one that is gone costs a thread two timeouts at most. */
+static void check_cost(struct caller *c, const mend_reply *r, const struct span *s)
+{
+    struct life_now *l = c->life;
+    unsigned         server = server_of_reply(l, r);
+    nstime           took = dream_now(l->dream) - s->began;
+
+    if (server == l->servers || l->stalled != s->stalled)
+        return;
+    if (r->status == MEND_E_DOWN && was_down(l, r, s) && took > 0)
+        dream_fail(l->dream, "a call to server %u, which was down, took %.3f ms", server, (double)took / 1e6);
+    if (l->at[server].gone_since != NEVER && l->at[server].gone_since <= s->began && took > MS(l->timeout_ms) / 2 && r->status < 0 &&
+        ++l->slow[c->number][server] > 2)
+        dream_fail(l->dream, "caller %u had %u slow calls in one outage of server %u", c->number, l->slow[c->number][server], server);
+}
+
+static void note_failure(struct watched *w, const struct span *s)
+{
+    if (++w->run > w->longest_run)
+        w->longest_run = w->run;
+    if (s->began > w->failed_latest)
+        w->failed_latest = s->began;
+}
+
+/* What its health may know of a server from calls. */
+static void note_outcome(struct life_now *l, const mend_reply *r, const struct span *s)
+{
+    unsigned server = server_of_reply(l, r);
+
+    if (server == l->servers)
+        return;
+    if (r->status >= 0)
+        l->at[server].run = 0;
+    else if (r->status == MEND_E_TIMEOUT || r->status == MEND_E_IO || r->status == MEND_E_PROTOCOL)
+        note_failure(&l->at[server], s);
+}
+
+/* The same of a call for many, all of whose servers were down. */
+static void check_cost_of_many(struct life_now *l, const mend_replies *rs, const struct span *s)
+{
+    bool all = rs->count > 0 && l->stalled == s->stalled;
+
+    for (size_t i = 0; i < rs->count; i++)
+        all = all && rs->at[i].status == MEND_E_DOWN && was_down(l, &rs->at[i], s);
+    if (all && dream_now(l->dream) > s->began)
+        dream_fail(l->dream, "a call for many, all of whose servers were down, took %.3f ms", (double)(dream_now(l->dream) - s->began) / 1e6);
+}
+
+static void check_time(struct caller *c, const struct span *s, const char *what)
+{
+    struct life_now *l = c->life;
+    nstime           took = dream_now(l->dream) - s->began, most = MS(l->timeout_ms) + l->stalled - s->stalled;
+
+    if (took > most)
+        dream_fail(l->dream, "%s took %.3f ms, and its deadline was %.3f", what, (double)took / 1e6, (double)most / 1e6);
+}
+
+static void check_reply(struct caller *c, const mend_reply *r, const struct span *s, const char *what, unsigned key, bool single)
+{
+    struct life_now *l = c->life;
+
+    dream_note(l->dream, "caller %u: %s of key %u: %s%s%s%s", c->number, what, key, mend_status_name(r->status), r->maybe_applied ? ", maybe applied" : "",
+               r->error[0] ? ": " : "", r->error);
+    if (!r->error || !r->server || !r->data || (r->status < 0) != (r->error[0] != '\0'))
+        dream_fail(l->dream, "a reply with a status of %s, and the error \"%s\"", mend_status_name(r->status), r->error);
+    if (r->status == MEND_E_ARGUMENT && !(l->binary && key % 4 == 3)) /* servers that hang up twice when asked are taken for classic */
+        dream_fail(l->dream, "%s of key %u: %s", what, key, r->error);
+    note_outcome(l, r, s);
+    check_healthy(l, r, s);
+    if (single)
+        check_cost(c, r, s);
+}
+
+/* ---- The calls ---- */
+
+static void get(struct caller *c, unsigned key)
+{
+    struct life_now *l = c->life;
+    struct span      s = begin(c);
+    mend_bytes       k = oracle_key(l->oracle, key);
+
+    switch (dream_below(l->dream, 6)) {
+    case 0:
+        mend_get_and_touch(l->client, k, 0, &c->reply);
+        break;
+    default:
+        mend_get(l->client, k, &c->reply);
+        break;
+    }
+    check_time(c, &s, "get");
+    check_reply(c, &c->reply, &s, "get", key, true);
+    oracle_read(l->oracle, key, &c->reply, s.began);
+}
+
+static void get_multi(struct caller *c)
+{
+    struct life_now *l = c->life;
+    unsigned         keys[MANY_MAX], n = 1 + (unsigned)dream_below(l->dream, MANY_MAX);
+    mend_bytes       bytes[MANY_MAX];
+
+    for (unsigned i = 0; i < n; i++) {
+        keys[i] = (unsigned)dream_below(l->dream, ORACLE_KEYS);
+        bytes[i] = oracle_key(l->oracle, keys[i]);
+    }
+    struct span s = begin(c);
+    mend_get_multi(l->client, bytes, n, &c->replies);
+    check_time(c, &s, "get_multi");
+    check_cost_of_many(l, &c->replies, &s);
+    for (unsigned i = 0; i < c->replies.count; i++) {
+        check_reply(c, &c->replies.at[i], &s, "get_multi", keys[i], false);
+        oracle_read(l->oracle, keys[i], &c->replies.at[i], s.began);
+    }
+}
+
+static void set(struct caller *c, unsigned key)
+{
+    struct life_now *l = c->life;
+    uint64_t         version = oracle_version(l->oracle, key);
+    mend_bytes       k = oracle_key(l->oracle, key), value = oracle_value(l->oracle, version, c->value);
+    mend_store       store = {.flags = (uint32_t)key, .ttl_s = dream_below(l->dream, 4) ? 0 : 4000000};
+    struct span      s = begin(c);
+
+    switch (dream_below(l->dream, 6)) {
+    case 0:
+        mend_add(l->client, k, value, &store, &c->reply);
+        break;
+    case 1:
+        mend_replace(l->client, k, value, &store, &c->reply);
+        break;
+    case 2:
+        mend_cas(l->client, k, value, 1 + dream_below(l->dream, 50), &store, &c->reply);
+        break;
+    default:
+        mend_set(l->client, k, value, &store, &c->reply);
+        break;
+    }
+    check_time(c, &s, "set");
+    check_reply(c, &c->reply, &s, "set", key, true);
+    oracle_wrote(l->oracle, key, version, &c->reply, s.began);
+}
+
+static void set_multi(struct caller *c)
+{
+    struct life_now *l = c->life;
+    unsigned         keys[MANY_MAX], n = 1 + (unsigned)dream_below(l->dream, MANY_MAX);
+    uint64_t         versions[MANY_MAX];
+    mend_item        items[MANY_MAX];
+
+    for (unsigned i = 0; i < n; i++) {
+        keys[i] = (unsigned)dream_below(l->dream, ORACLE_KEYS / 2);
+        versions[i] = oracle_version(l->oracle, keys[i]);
+        items[i] = (mend_item){oracle_key(l->oracle, keys[i]), oracle_value(l->oracle, versions[i], c->values + i * (ORACLE_VALUE_MAX + 64)), {0}};
+    }
+    struct span s = begin(c);
+    mend_set_multi(l->client, items, n, &c->replies);
+    check_time(c, &s, "set_multi");
+    if (c->replies.count == 0) /* no memory for so much as the replies: nothing was sent */
+        return;
+    for (unsigned i = 0; i < n; i++) {
+        check_reply(c, &c->replies.at[i], &s, "set_multi", keys[i], false);
+        oracle_wrote(l->oracle, keys[i], versions[i], &c->replies.at[i], s.began);
+    }
+}
+
+static void forget(struct caller *c, unsigned key)
+{
+    struct life_now *l = c->life;
+    struct span      s = begin(c);
+
+    mend_delete(l->client, oracle_key(l->oracle, key), &c->reply);
+    check_time(c, &s, "delete");
+    check_reply(c, &c->reply, &s, "delete", key, true);
+}
+
+static void touch(struct caller *c, unsigned key)
+{
+    struct life_now *l = c->life;
+    struct span      s = begin(c);
+    bool             exists = dream_below(l->dream, 2) == 0;
+
+    if (exists)
+        mend_exists(l->client, oracle_key(l->oracle, key), &c->reply);
+    else
+        mend_touch(l->client, oracle_key(l->oracle, key), 0, &c->reply);
+    check_time(c, &s, "touch");
+    check_reply(c, &c->reply, &s, exists ? "exists" : "touch", key, true);
+}
+
+static void count(struct caller *c, unsigned key)
+{
+    struct life_now *l = c->life;
+    uint64_t         version = oracle_version(l->oracle, key);
+    mend_count       create = {.create = dream_below(l->dream, 3) > 0, .initial = 0};
+    struct span      s = begin(c);
+
+    mend_increment(l->client, oracle_key(l->oracle, key), version, &create, &c->reply);
+    check_time(c, &s, "increment");
+    check_reply(c, &c->reply, &s, "increment", key, true);
+    oracle_counted(l->oracle, key, version, 0, &c->reply, s.began);
+}
+
+static void ping(struct caller *c)
+{
+    struct life_now *l = c->life;
+    struct span      s = begin(c);
+
+    mend_ping(l->client, &c->reply);
+    check_time(c, &s, "ping");
+    check_reply(c, &c->reply, &s, "ping", 0, false);
+    for (unsigned i = 0; i < l->servers && c->reply.status < 0; i++)
+        note_failure(&l->at[i], &s); /* it tells of the first that failed, and others may have */
+    if (!mend_connection_available(l->client) && l->calm && dream_now(l->dream) > l->calm_at + settling(l))
+        dream_fail(l->dream, "no connection is available in a world that is well");
+}
+
+static void call_something(struct caller *c)
+{
+    struct dream *d = c->life->dream;
+    unsigned      value = (unsigned)dream_below(d, ORACLE_KEYS / 2), counter = ORACLE_KEYS / 2 + (unsigned)dream_below(d, ORACLE_KEYS / 2);
+
+    switch (dream_below(d, 16)) {
+    case 0: case 1: case 2: case 3: case 4:
+        get(c, dream_below(d, 5) ? value : counter);
+        break;
+    case 5: case 6: case 7:
+        set(c, value);
+        break;
+    case 8: case 9:
+        get_multi(c);
+        break;
+    case 10:
+        set_multi(c);
+        break;
+    case 11:
+        forget(c, value);
+        break;
+    case 12:
+        touch(c, value);
+        break;
+    case 13: case 14:
+        count(c, counter);
+        break;
+    case 15:
+        ping(c);
+        break;
+    }
+}
+
+static bool never(void *arg)
+{
+    (void)arg;
+    return false;
+}
+
+static void pause_until(struct life_now *l, nstime until)
+{
+    dream_wait(l->dream, never, NULL, until);
+}
+
+static bool is_calm(void *arg)
+{
+    return ((struct life_now *)arg)->calm;
+}
+
+/* What must work when the world is well: everything. */
+static void check_well(struct caller *c)
+{
+    struct life_now *l = c->life;
+
+    for (unsigned key = 0; key < ORACLE_KEYS / 2; key++) {
+        uint64_t    version = oracle_version(l->oracle, key);
+        mend_bytes  value = oracle_value(l->oracle, version, c->value);
+        struct span s = begin(c);
+        mend_set(l->client, oracle_key(l->oracle, key), value, NULL, &c->reply);
+        check_time(c, &s, "set");
+        check_reply(c, &c->reply, &s, "set", key, true);
+        oracle_wrote(l->oracle, key, version, &c->reply, s.began);
+        if (c->reply.status != MEND_OK && !excused(l, &c->reply) && !was_away(l, &s))
+            dream_fail(l->dream, "the world is well, and a set says %s: %s", mend_status_name(c->reply.status), c->reply.error);
+    }
+    get_multi(c);
+}
+
+static void caller_main(void *arg)
+{
+    struct caller   *c = arg;
+    struct life_now *l = c->life;
+
+    while (!l->calm) {
+        call_something(c);
+        nstime think = dream_below(l->dream, 3) ? dream_between(l->dream, 0, MS(5)) : dream_between(l->dream, 0, MS(120));
+        dream_wait(l->dream, is_calm, l, dream_now(l->dream) + think);
+    }
+    pause_until(l, l->calm_at + settling(l) + MS(1));
+    check_well(c);
+    l->ended++;
+}
+
+/* ---- The whole ---- */
+
+static void all_up(const mend_server *s, void *arg)
+{
+    struct life_now *l = arg;
+    if (s->state != MEND_STATE_UP)
+        dream_fail(l->dream, "the world has been well for %.3f s, and %s is in state %d: %s", (double)(dream_now(l->dream) - l->calm_at) / 1e9, s->name,
+                   s->state, s->why);
+}
+
+/* A fall that is blamed on calls: enough of them must have failed in a row (where one caller's order is ours), and one
+ * at least that began since the server was let in. Asked when all calls that were running then have ended. */
+static void check_fall(struct life_now *l, unsigned server)
+{
+    struct watched *w = &l->at[server];
+
+    if (w->said && !l->stalled && w->said_back == w->back) { /* it is not back meanwhile, which begins the count anew */
+        if (w->failed_latest < w->said_back)
+            dream_fail(l->dream, "server %u fell because %u calls failed, all of which began before it was back", server, w->said);
+        if (l->callers == 1 && w->longest_run < w->said)
+            dream_fail(l->dream, "server %u fell because %u calls in a row failed, and it were %u", server, w->said, w->longest_run);
+    }
+    w->said = 0;
+}
+
+static void on_event(const mend_event *e, void *context)
+{
+    struct life_now *l = context;
+    unsigned         server = 0;
+    while (server < l->servers && strcmp(net_name(l->net, server), e->server->name) != 0)
+        server++;
+    struct watched *w = &l->at[server];
+    if (e->type == MEND_EVENT_BACK) {
+        w->back = dream_now(l->dream);
+        w->run = w->longest_run = 0;
+    } else if (sscanf(e->server->why, "%u calls in a row", &w->said) == 1) {
+        w->said_back = w->back;
+        after(l, 2 * MS(l->timeout_ms), check_fall, server);
+    }
+    dream_note(l->dream, "mend: %s is %s%s%s", e->server->name, e->type == MEND_EVENT_DOWN ? "down" : "back", e->server->why[0] ? ": " : "", e->server->why);
+}
+
+static bool open_client(struct life_now *l)
+{
+    char       list[256] = "";
+    mend_reply r = MEND_REPLY;
+
+    for (unsigned i = 0; i < l->servers; i++)
+        snprintf(list + strlen(list), sizeof list - strlen(list), "%s%s", i ? "," : "", net_name(l->net, i));
+    mend_config config = MEND_CONFIG(.servers = list, .timeout_ms = l->timeout_ms, .heal_max_ms = l->heal_max_ms, .connections_max = l->connections_max,
+                                     .connections_idle_max = l->idle_max, .failures_allowed = l->failures_allowed, .on_event = on_event,
+                                     .on_event_context = l, .allocator = {allocate, reallocate, release, l},
+                                     .distribution = (mend_distribution)dream_below(l->dream, 5));
+    dream_note(l->dream, "open: %s, timeout %d ms, at most %d connections", list, l->timeout_ms, l->connections_max);
+    mend_status status = client_open(&config, net_world(l->net), &l->client, &r);
+    if (status)
+        dream_fail(l->dream, "open: %s", r.error);
+    mend_reply_free(&r);
+    return status == MEND_OK;
+}
+
+static bool everybody_ended(void *arg)
+{
+    struct life_now *l = arg;
+    return l->ended == l->callers;
+}
+
+/* The main thread: opens, lets the callers call, and closes. */
+static void life_main(void *arg)
+{
+    struct life_now *l = arg;
+    struct caller    callers[CALLERS_MAX];
+
+    if (!open_client(l))
+        return;
+    if (l->memory_fails)
+        l->memory_permille = 1 + (unsigned)dream_below(l->dream, 40);
+    for (unsigned i = 0; i < l->callers; i++) {
+        callers[i] = (struct caller){l, i, MEND_REPLY, MEND_REPLIES, malloc(ORACLE_VALUE_MAX + 64), malloc(MANY_MAX * (ORACLE_VALUE_MAX + 64))};
+        dream_thread(l->dream, caller_main, &callers[i]);
+    }
+    after(l, dream_between(l->dream, 0, MS(300)), break_something, 0);
+    after(l, l->chaos_ms, calm_down, 0);
+    dream_wait(l->dream, everybody_ended, l, NEVER);
+    mend_servers(l->client, all_up, l);
+    mend_close(l->client);
+    for (unsigned i = 0; i < l->callers; i++) {
+        mend_reply_free(&callers[i].reply);
+        mend_replies_free(&callers[i].replies);
+        free(callers[i].value);
+        free(callers[i].values);
+    }
+    if (l->blocks)
+        dream_fail(l->dream, "%zu blocks of memory were left, %zu bytes", l->blocks, l->memory);
+    oracle_end(l->oracle);
+}
+
+static void keep_fault(const char *kind, uint64_t n, void *arg)
+{
+    struct life_report *report = arg;
+    int                 i = 0;
+
+    while (report->faults[i].kind)
+        i++;
+    if (i < LIFE_KINDS - 1) {
+        report->faults[i].kind = kind;
+        report->faults[i].count = n;
+    }
+}
+
+static void stall(nstime by, void *arg)
+{
+    struct life_now *l = arg;
+    l->stalled += by;
+    l->stalled_last = dream_now(l->dream);
+}
+
+void life_run(uint64_t seed, FILE *story, struct life_report *report)
+{
+    struct life_now l = {.dream = dream_new(seed, story)};
+
+    *report = (struct life_report){.calls = 0};
+    draw(&l);
+    dream_on_stall(l.dream, MS(150), stall, &l);
+    dream_stalls(l.dream, l.stalls ? 2 : 0);
+    dream_thread(l.dream, life_main, &l);
+    const char *failure = dream_run(l.dream);
+    if (failure)
+        snprintf(report->failure, sizeof report->failure, "%s", failure);
+    report->digest = dream_digest(l.dream);
+    report->calls = l.calls;
+    report->virtual_ms = (uint64_t)(dream_now(l.dream) / 1000000);
+    net_count_faults(l.net, keep_fault, report);
+    for (struct later *at = l.laters, *next; at; at = next) {
+        next = at->next;
+        free(at);
+    }
+    oracle_free(l.oracle);
+    net_free(l.net);
+    dream_free(l.dream);
+}

@@ -1,0 +1,23 @@
+/* life.h - one life of a client, from one seed: a configuration, callers, a mix of faults, then calm, then the end.
+ *
+ * The library's own code runs in it, from the public header down to io. What it may be asked for is drawn from the seed
+ * first, so that each life has its own mix (a swarm).
+ */
+#ifndef SIM_LIFE_H
+#define SIM_LIFE_H
+
+#include <stdint.h>
+#include <stdio.h>
+
+enum { LIFE_KINDS = 24 };
+
+struct life_report {
+    char     failure[512]; /* "": it went well */
+    uint64_t digest, calls, virtual_ms;
+    struct { const char *kind; uint64_t count; } faults[LIFE_KINDS];
+};
+
+/* story: where what happens is told, or NULL. */
+void life_run(uint64_t seed, FILE *story, struct life_report *report);
+
+#endif

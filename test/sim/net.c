@@ -1,0 +1,1075 @@
+/* net.c - see net.h. */
+#include "sim/net.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { WINDOW_BYTES = 64 * 1024, LINES_MAX = 8192, NAME_BYTES = 24 };
+
+/* ---- Bytes on their way: one direction of a connection ---- */
+
+struct segment {
+    nstime          when; /* it arrives; NEVER: it is held back by a cut */
+    char           *bytes;
+    size_t          length, taken;
+    struct segment *next;
+};
+
+struct pipe {
+    struct segment *first, *last;
+    size_t          on_the_way; /* bytes that were not taken yet */
+    nstime          latest;     /* arrival of what was sent last: nothing overtakes */
+    nstime          fin, rst;   /* when these arrive; NEVER: they were not sent */
+};
+
+enum line_state { LINE_DIALING, LINE_OPEN, LINE_REFUSED };
+
+/* One connection, ours to a server. */
+struct line {
+    struct net      *net;
+    struct server   *server;
+    int              fd;
+    enum line_state  state;
+    nstime           settled; /* when the dial ends; NEVER: it hangs */
+    unsigned         address; /* that was dialed */
+    struct pipe      up, down;
+    bool             closed; /* by us */
+    bool             gone;   /* by the server */
+    char            *heard;  /* by the server, and not yet a whole request */
+    size_t           heard_count, heard_room;
+};
+
+struct server {
+    struct net       *net;
+    unsigned          index;
+    char              name[NAME_BYTES];
+    bool              running, stopped, cut, named;
+    unsigned          address, addresses; /* the one that it has now, and the next new one */
+    nstime            latency;
+    enum toy_dialect  dialect;
+    struct toy       *memory;
+    struct net_faults faults;
+};
+
+enum { COUNTS = 24 };
+
+struct net {
+    struct io     io;
+    struct world  world;
+    struct dream *dream;
+    unsigned      count;
+    struct server servers[NET_SERVERS_MAX];
+    struct line  *lines[LINES_MAX];
+    int           line_count;
+    bool          bell;
+    int64_t       wall;
+    unsigned      open, open_most;
+    size_t        sockets_max;
+    unsigned      lookups;
+    struct afterthought *afterthoughts;
+    struct io_lookup *all_lookups; /* that there ever were */
+    struct word_wait *waits;
+    void (*executed)(unsigned, const struct toy_ask *, void *);
+    void            *context;
+    _Atomic uint32_t words[2];
+    struct { const char *kind; uint64_t count; } injected[COUNTS];
+};
+
+static struct net *net_of(struct io *io)
+{
+    return (struct net *)io;
+}
+
+/* ---- Faults ---- */
+
+static void count_fault(struct net *n, const char *kind)
+{
+    for (int i = 0; i < COUNTS; i++) {
+        if (!n->injected[i].kind)
+            n->injected[i].kind = kind;
+        if (strcmp(n->injected[i].kind, kind) == 0) {
+            n->injected[i].count++;
+            return;
+        }
+    }
+}
+
+static bool strikes(struct net *n, unsigned permille, const char *kind)
+{
+    if (!dream_permille(n->dream, permille))
+        return false;
+    count_fault(n, kind);
+    return true;
+}
+
+/* ---- Pipes ---- */
+
+static void nothing(void *arg)
+{
+    (void)arg;
+}
+
+static nstime arrival(struct line *l, struct pipe *p, nstime extra)
+{
+    if (l->server->cut)
+        return NEVER;
+    nstime when = dream_now(l->net->dream) + l->server->latency + extra;
+    if (p->latest != NEVER && when < p->latest)
+        when = p->latest;
+    return when;
+}
+
+static void pipe_add(struct line *l, struct pipe *p, const char *bytes, size_t n, nstime extra, void (*arrived)(void *))
+{
+    struct segment *s = calloc(1, sizeof *s);
+
+    s->bytes = malloc(n);
+    memcpy(s->bytes, bytes, n);
+    s->length = n;
+    s->when = p->latest = arrival(l, p, extra);
+    if (p->last)
+        p->last->next = s;
+    else
+        p->first = s;
+    p->last = s;
+    p->on_the_way += n;
+    if (s->when != NEVER)
+        dream_at(l->net->dream, s->when, arrived, l);
+}
+
+static void pipe_end(struct line *l, struct pipe *p, nstime *end, void (*arrived)(void *))
+{
+    if (*end != NEVER || p->rst != NEVER)
+        return;
+    *end = arrival(l, p, 0);
+    if (*end == NEVER)
+        *end = NEVER - 1; /* sent, and held back */
+    else
+        dream_at(l->net->dream, *end, arrived, l);
+}
+
+static bool here(const struct net *n, nstime when)
+{
+    return when <= dream_now(n->dream);
+}
+
+static size_t pipe_take(struct net *n, struct pipe *p, char *to, size_t most)
+{
+    size_t got = 0;
+
+    while (p->first && got < most && here(n, p->first->when)) {
+        struct segment *s = p->first;
+        size_t          take = s->length - s->taken < most - got ? s->length - s->taken : most - got;
+        memcpy(to + got, s->bytes + s->taken, take);
+        s->taken += take;
+        got += take;
+        if (s->taken < s->length)
+            break;
+        p->first = s->next;
+        if (!p->first)
+            p->last = NULL;
+        free(s->bytes);
+        free(s);
+    }
+    p->on_the_way -= got;
+    return got;
+}
+
+static void pipe_drop(struct pipe *p)
+{
+    for (struct segment *s = p->first, *next; s; s = next) {
+        next = s->next;
+        free(s->bytes);
+        free(s);
+    }
+    p->first = p->last = NULL;
+    p->on_the_way = 0;
+}
+
+/* What a cut held back goes on its way again, in order: a retransmission later. */
+static void pipe_release(struct line *l, struct pipe *p, void (*arrived)(void *))
+{
+    struct net *n = l->net;
+    nstime      when = dream_now(n->dream) + l->server->latency + dream_between(n->dream, 0, MS(300));
+
+    for (struct segment *s = p->first; s; s = s->next)
+        if (s->when == NEVER) {
+            s->when = p->latest = when;
+            dream_at(n->dream, when, arrived, l);
+        }
+    for (nstime *end = &p->fin; end; end = end == &p->fin ? &p->rst : NULL)
+        if (*end == NEVER - 1) {
+            *end = p->latest = when;
+            dream_at(n->dream, when, arrived, l);
+        }
+}
+
+static void pipe_hold(struct net *n, struct pipe *p)
+{
+    for (struct segment *s = p->first; s; s = s->next)
+        if (!here(n, s->when))
+            s->when = NEVER;
+    if (p->fin < NEVER - 1 && !here(n, p->fin))
+        p->fin = NEVER - 1;
+    if (p->rst < NEVER - 1 && !here(n, p->rst))
+        p->rst = NEVER - 1;
+    if (p->latest != NEVER && !here(n, p->latest))
+        p->latest = NEVER;
+}
+
+/* ---- The servers ---- */
+
+static void served(void *arg);
+
+static void hang_up(struct line *l, bool reset)
+{
+    if (l->gone)
+        return;
+    l->gone = true;
+    pipe_end(l, &l->down, reset ? &l->down.rst : &l->down.fin, nothing);
+}
+
+static void say(struct line *l, const char *bytes, size_t n, nstime extra)
+{
+    if (!l->gone && n)
+        pipe_add(l, &l->down, bytes, n, extra, nothing);
+}
+
+/* What a server says some time later, unasked. */
+struct afterthought {
+    struct line         *line;
+    size_t               length;
+    struct afterthought *next;
+    char                 bytes[];
+};
+
+static void blurt(void *arg)
+{
+    struct afterthought *a = arg;
+    if (!a->line->closed)
+        say(a->line, a->bytes, a->length, 0);
+}
+
+static void say_later(struct line *l, const char *bytes, size_t n, nstime wait)
+{
+    struct afterthought *a = malloc(sizeof *a + n);
+
+    *a = (struct afterthought){.line = l, .length = n, .next = l->net->afterthoughts};
+    memcpy(a->bytes, bytes, n);
+    l->net->afterthoughts = a;
+    dream_at(l->net->dream, dream_now(l->net->dream) + wait, blurt, a);
+}
+
+/* An answer on its way, and what the server's faults make of it. Returns whether the server goes on with this connection. */
+static bool answer(struct line *l, struct toy_ask *ask)
+{
+    struct net              *n = l->net;
+    const struct net_faults *f = &l->server->faults;
+    const char              *bytes = ask->answer;
+    size_t                   length = ask->length;
+    size_t                   cut = dream_below(n->dream, length);
+
+    if (strikes(n, f->silent, "silent")) { /* for good: TCP loses no answer and delivers the next */
+        l->gone = true;
+        return false;
+    }
+    if (strikes(n, f->late, "late")) {
+        say(l, bytes, length, dream_between(n->dream, 0, f->late_by));
+        return true;
+    }
+    if (strikes(n, f->cut, "cut")) {
+        say(l, bytes, cut, 0);
+        l->gone = true; /* silent from now on */
+        return false;
+    }
+    if (strikes(n, f->cut_and_close, "cut and close") || strikes(n, f->cut_and_reset, "cut and reset")) {
+        say(l, bytes, cut, 0);
+        hang_up(l, dream_permille(n->dream, 500));
+        return false;
+    }
+    if (strikes(n, f->garbage, "garbage")) {
+        char noise[40];
+        for (size_t i = 0; i < sizeof noise; i++)
+            noise[i] = (char)dream_below(n->dream, 256);
+        noise[dream_below(n->dream, sizeof noise)] = '\n';
+        say(l, noise, sizeof noise, 0);
+        return true;
+    }
+    if (strikes(n, f->trickle, "trickle")) {
+        for (size_t i = 0; i < length; i++)
+            say(l, bytes + i, 1, (nstime)(i + 1) * dream_between(n->dream, 0, MS(1)));
+        return true;
+    }
+    say(l, bytes, length, 0);
+    if (strikes(n, f->twice, "twice"))
+        say_later(l, bytes, length, dream_between(n->dream, 0, dream_below(n->dream, 2) ? MS(1) : MS(20)));
+    if (strikes(n, f->blurt, "unasked"))
+        say_later(l, "EN O1\r\n", 7, dream_between(n->dream, 0, MS(50)));
+    if (strikes(n, f->half_close, "half-closed")) {
+        hang_up(l, false);
+        return false;
+    }
+    return true;
+}
+
+/* Another key that it has becomes the one that is asked for. */
+static void mistake_key(struct line *l, struct toy_ask *ask)
+{
+    static char key[32];
+    size_t      length;
+
+    ask->said_key = "key:of:somebody:else";
+    if (!toy_is(ask, "mg") || toy_flag(ask, 'T') || toy_flag(ask, 'b'))
+        return;
+    for (int tries = 0; tries < 4; tries++) {
+        int n = snprintf(key, sizeof key, "key:%u", (unsigned)dream_below(l->net->dream, 12));
+        if (strcmp(key, ask->key) == 0 || !toy_get(l->server->memory, key, (size_t)n, &length))
+            continue;
+        ask->said_key = key;
+        ask->key_length = (size_t)n;
+        memcpy(ask->key, key, (size_t)n + 1);
+        return;
+    }
+}
+
+/* What a server lies about: the answer names another key, or another question's number. */
+static void lie(struct line *l, struct toy_ask *ask)
+{
+    struct net              *n = l->net;
+    const struct net_faults *f = &l->server->faults;
+
+    if (strikes(n, f->wrong_key, "wrong key"))
+        mistake_key(l, ask);
+    ask->said_opaque = strikes(n, f->wrong_opaque, "wrong opaque") ? "4294967295" : NULL;
+}
+
+static bool serve_one(struct line *l)
+{
+    static struct toy_ask ask; /* large, and used by one at a time */
+    struct server        *s = l->server;
+    size_t                took = toy_parse(&ask, s->memory, s->dialect, l->heard, l->heard_count);
+
+    if (took == 0)
+        return false;
+    if (took == TOY_NONSENSE || (s->dialect == TOY_PROXY && ask.meta)) {
+        hang_up(l, false);
+        return false;
+    }
+    lie(l, &ask);
+    bool goes_on = true;
+    if (strikes(l->net, s->faults.server_error, "SERVER_ERROR")) /* before it has done anything */
+        say(l, "SERVER_ERROR out of memory\r\n", 28, 0);
+    else {
+        toy_answer(&ask, s->dialect);
+        if (l->net->executed)
+            l->net->executed(s->index, &ask, l->net->context);
+        goes_on = answer(l, &ask);
+    }
+    memmove(l->heard, l->heard + took, l->heard_count - took);
+    l->heard_count -= took;
+    return goes_on;
+}
+
+/* Bytes, or an end, have come to the server's machine: the process reads them if it runs. */
+static void served(void *arg)
+{
+    struct line   *l = arg;
+    struct server *s = l->server;
+    char           bytes[4096];
+    size_t         n;
+
+    if (l->state != LINE_OPEN || l->gone)
+        return;
+    if (!s->running) {
+        hang_up(l, true);
+        return;
+    }
+    if (s->stopped)
+        return;
+    while ((n = pipe_take(l->net, &l->up, bytes, sizeof bytes)) > 0) {
+        if (l->heard_count + n > l->heard_room) {
+            l->heard_room = (l->heard_count + n) * 2;
+            l->heard = realloc(l->heard, l->heard_room);
+        }
+        memcpy(l->heard + l->heard_count, bytes, n);
+        l->heard_count += n;
+    }
+    while (!l->gone && serve_one(l))
+        ;
+    if (!l->gone && (here(l->net, l->up.fin) || here(l->net, l->up.rst)))
+        hang_up(l, false);
+}
+
+/* A connection request has come to the server's machine, or its refusal is decided. */
+static void settle(void *arg)
+{
+    struct line   *l = arg;
+    struct net    *n = l->net;
+    struct server *s = l->server;
+
+    if (l->closed || l->state != LINE_DIALING || s->cut)
+        return;
+    if (l->address != s->address || strikes(n, s->faults.hang, "dial hangs"))
+        return; /* nobody there: silence */
+    bool refused = !s->running || strikes(n, s->faults.refuse, "refused");
+    l->state = refused ? LINE_REFUSED : LINE_OPEN;
+    l->settled = dream_now(n->dream) + s->latency;
+    dream_at(n->dream, l->settled, nothing, NULL);
+    if (!refused && strikes(n, s->faults.full, "too many connections")) {
+        say(l, "ERROR Too many open connections\r\n", 33, 0);
+        hang_up(l, false);
+    }
+}
+
+/* ---- What happens to servers ---- */
+
+static void each_line(struct net *n, struct server *s, void (*what)(struct line *))
+{
+    for (int i = 0; i < n->line_count; i++)
+        if (n->lines[i]->server == s)
+            what(n->lines[i]);
+}
+
+static void reset_line(struct line *l)
+{
+    if (l->state == LINE_OPEN)
+        hang_up(l, true);
+    l->heard_count = 0;
+}
+
+void net_kill(struct net *n, unsigned server, bool memory_too)
+{
+    struct server *s = &n->servers[server];
+
+    dream_note(n->dream, "kill -9 of server %u%s", server, memory_too ? "" : ", whose memory survives");
+    count_fault(n, memory_too ? "killed" : "killed, memory kept");
+    s->running = s->stopped = false;
+    each_line(n, s, reset_line);
+    if (memory_too)
+        toy_forget_all(s->memory);
+}
+
+void net_start(struct net *n, unsigned server)
+{
+    dream_note(n->dream, "server %u starts", server);
+    n->servers[server].running = true;
+}
+
+static void serve_line(struct line *l)
+{
+    served(l);
+}
+
+void net_stop(struct net *n, unsigned server, bool stopped)
+{
+    struct server *s = &n->servers[server];
+
+    if (s->stopped == stopped || !s->running)
+        return;
+    dream_note(n->dream, "%s to server %u", stopped ? "SIGSTOP" : "SIGCONT", server);
+    if (stopped)
+        count_fault(n, "stopped");
+    s->stopped = stopped;
+    if (!stopped)
+        each_line(n, s, serve_line);
+}
+
+static void hold_line(struct line *l)
+{
+    pipe_hold(l->net, &l->up);
+    pipe_hold(l->net, &l->down);
+}
+
+static void release_line(struct line *l)
+{
+    pipe_release(l, &l->up, served);
+    pipe_release(l, &l->down, nothing);
+    if (l->state == LINE_DIALING) /* its SYN is sent again, some time */
+        dream_at(l->net->dream, dream_now(l->net->dream) + dream_between(l->net->dream, 0, MS(1000)), settle, l);
+}
+
+void net_cut(struct net *n, unsigned server, bool cut)
+{
+    struct server *s = &n->servers[server];
+
+    if (s->cut == cut)
+        return;
+    dream_note(n->dream, "the network to server %u is %s", server, cut ? "cut" : "whole again");
+    if (cut)
+        count_fault(n, "network cut");
+    s->cut = cut;
+    each_line(n, s, cut ? hold_line : release_line);
+}
+
+bool net_well(const struct net *n, unsigned server)
+{
+    const struct server    *s = &n->servers[server];
+    static const struct net_faults none;
+    struct net_faults       f = s->faults;
+
+    f.short_recv = f.short_send = 0; /* these cost no answer, and no time */
+    f.late_by = 0;
+    return s->running && !s->stopped && !s->cut && memcmp(&f, &none, sizeof f) == 0;
+}
+
+bool net_gone(const struct net *n, unsigned server)
+{
+    const struct server *s = &n->servers[server];
+    return !s->running || s->stopped || s->cut;
+}
+
+struct net_faults *net_faults(struct net *n, unsigned server)
+{
+    return &n->servers[server].faults;
+}
+
+void net_calm(struct net *n)
+{
+    for (unsigned i = 0; i < n->count; i++) {
+        n->servers[i].faults = (struct net_faults){0};
+        net_cut(n, i, false);
+        if (!n->servers[i].running)
+            net_start(n, i);
+        net_stop(n, i, false);
+    }
+}
+
+void net_speak(struct net *n, unsigned server, enum toy_dialect dialect)
+{
+    n->servers[server].dialect = dialect;
+}
+
+void net_latency(struct net *n, unsigned server, nstime one_way)
+{
+    n->servers[server].latency = one_way;
+}
+
+void net_wall(struct net *n, int64_t seconds)
+{
+    dream_note(n->dream, "the wall clock jumps by %lld s", (long long)seconds);
+    count_fault(n, "wall clock jumped");
+    n->wall += seconds;
+}
+
+void net_named(struct net *n, unsigned server)
+{
+    struct server *s = &n->servers[server];
+    s->named = true;
+    snprintf(s->name, sizeof s->name, "cache%u.test:11211", server);
+}
+
+void net_move(struct net *n, unsigned server)
+{
+    struct server *s = &n->servers[server];
+
+    dream_note(n->dream, "server %u moves to another address", server);
+    count_fault(n, "moved");
+    s->address = s->addresses++;
+    each_line(n, s, reset_line);
+}
+
+const char *net_name(struct net *n, unsigned server)
+{
+    return n->servers[server].name;
+}
+
+/* ---- The io: time and chance ---- */
+
+static nstime io_now(struct io *io)
+{
+    return dream_now(net_of(io)->dream);
+}
+
+static int64_t io_wall_s(struct io *io)
+{
+    return net_of(io)->wall + dream_now(net_of(io)->dream) / 1000000000;
+}
+
+static uint64_t io_random(struct io *io)
+{
+    return dream_chance(net_of(io)->dream);
+}
+
+/* ---- The io: sockets ---- */
+
+static struct line *line_of(struct io *io, const struct io_sock *s)
+{
+    struct net *n = net_of(io);
+    assert(s->fd >= 3 && s->fd < n->line_count + 3 && !n->lines[s->fd - 3]->closed);
+    return n->lines[s->fd - 3];
+}
+
+static int io_dial(struct io *io, struct io_sock *s, const struct io_address *to)
+{
+    struct net    *n = net_of(io);
+    struct server *server = &n->servers[to->bytes[0]];
+
+    if (strikes(n, server->faults.no_descriptor, "no descriptor"))
+        return IO_RESOURCES;
+    if (n->line_count == LINES_MAX) {
+        dream_fail(n->dream, "%d connections were opened in one life", n->line_count);
+        return IO_RESOURCES;
+    }
+    struct line *l = calloc(1, sizeof *l);
+    l->net = n;
+    l->server = server;
+    l->address = to->bytes[1];
+    l->settled = NEVER;
+    l->up.fin = l->up.rst = l->down.fin = l->down.rst = NEVER;
+    l->fd = n->line_count + 3;
+    n->lines[n->line_count++] = l;
+    *s = (struct io_sock){.fd = l->fd};
+    if (++n->open > n->open_most)
+        n->open_most = n->open;
+    if (n->open > n->sockets_max)
+        dream_fail(n->dream, "%u sockets are open, more than the %zu that were promised", n->open, n->sockets_max);
+    dream_note(n->dream, "dial %d to server %u", l->fd, server->index);
+    dream_at(n->dream, dream_now(n->dream) + server->latency, settle, l);
+    return IO_AGAIN;
+}
+
+static bool settled(const struct line *l)
+{
+    return l->state != LINE_DIALING && here(l->net, l->settled);
+}
+
+static int io_dialed(struct io *io, struct io_sock *s)
+{
+    struct line *l = line_of(io, s);
+
+    if (!settled(l))
+        return IO_AGAIN;
+    return l->state == LINE_OPEN ? IO_DONE : IO_REFUSED;
+}
+
+static bool readable(const struct line *l)
+{
+    return (l->down.first && here(l->net, l->down.first->when)) || here(l->net, l->down.fin) || here(l->net, l->down.rst);
+}
+
+static ptrdiff_t io_send(struct io *io, struct io_sock *s, const mend_bytes *spans, size_t count)
+{
+    struct net  *n = net_of(io);
+    struct line *l = line_of(io, s);
+    char         bytes[WINDOW_BYTES];
+    size_t       length = 0, room;
+
+    if (here(n, l->down.rst))
+        return IO_RESET;
+    room = WINDOW_BYTES > l->up.on_the_way ? WINDOW_BYTES - l->up.on_the_way : 0;
+    for (size_t i = 0; i < count; i++) {
+        size_t take = spans[i].len < room - length ? spans[i].len : room - length;
+        memcpy(bytes + length, spans[i].data, take);
+        length += take;
+    }
+    if (length == 0)
+        return IO_AGAIN;
+    if (strikes(n, l->server->faults.short_send, "short send"))
+        length = 1 + dream_below(n->dream, length);
+    if (!l->gone || l->server->stopped)
+        pipe_add(l, &l->up, bytes, length, 0, served);
+    else
+        pipe_end(l, &l->down, &l->down.rst, nothing); /* nobody there: the answer is a reset */
+    return (ptrdiff_t)length;
+}
+
+static ptrdiff_t io_recv_now(struct io *io, struct io_sock *s, struct conn_span *room, size_t count)
+{
+    struct net  *n = net_of(io);
+    struct line *l = line_of(io, s);
+    size_t       got = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        size_t want = room[i].len;
+        if (want && strikes(n, l->server->faults.short_recv, "short receive"))
+            want = 1 + dream_below(n->dream, want < 32 ? want : 32);
+        size_t took = pipe_take(n, &l->down, room[i].data, want);
+        got += took;
+        if (took < room[i].len)
+            break;
+    }
+    if (got)
+        return (ptrdiff_t)got;
+    if (here(n, l->down.rst))
+        return IO_RESET;
+    return here(n, l->down.fin) ? IO_CLOSED : IO_AGAIN;
+}
+
+static bool line_readable(void *arg)
+{
+    return readable(arg);
+}
+
+static ptrdiff_t io_recv(struct io *io, struct io_sock *s, struct conn_span *room, size_t count, nstime now, nstime deadline)
+{
+    struct net *n = net_of(io);
+    bool        late = dream_now(n->dream) >= deadline;
+
+    (void)now;
+    dream_wait(n->dream, line_readable, line_of(io, s), deadline);
+    ptrdiff_t got = io_recv_now(io, s, room, count);
+    if (got == IO_AGAIN)
+        return late ? IO_LATE : IO_TIMEOUT;
+    return got;
+}
+
+static int io_look(struct io *io, struct io_sock *s)
+{
+    struct line *l = line_of(io, s);
+
+    if (l->down.first && here(l->net, l->down.first->when))
+        return IO_DONE;
+    if (here(l->net, l->down.rst))
+        return IO_RESET;
+    return here(l->net, l->down.fin) ? IO_CLOSED : IO_AGAIN;
+}
+
+static void io_close(struct io *io, struct io_sock *s, bool reset)
+{
+    if (s->fd < 0)
+        return;
+    struct net  *n = net_of(io);
+    struct line *l = line_of(io, s);
+
+    dream_note(n->dream, "%s %d", reset ? "reset" : "close", l->fd);
+    l->closed = true;
+    n->open--;
+    pipe_drop(&l->down);
+    if (reset) {
+        struct segment **at = &l->up.first;
+        while (*at && here(n, (*at)->when)) /* the server's kernel has it */
+            at = &(*at)->next;
+        struct pipe rest = {.first = *at};
+        *at = NULL;
+        pipe_drop(&rest);
+        l->up.last = l->up.first;
+        while (l->up.last && l->up.last->next)
+            l->up.last = l->up.last->next;
+    }
+    pipe_end(l, &l->up, reset ? &l->up.rst : &l->up.fin, served);
+    *s = (struct io_sock)IO_SOCK_CLOSED;
+}
+
+/* ---- The io: waiting ---- */
+
+struct poll_wait {
+    struct net     *net;
+    struct io_poll *polls;
+    size_t          n;
+    bool            bell;
+};
+
+static bool poll_ready_one(struct net *n, const struct io_poll *p)
+{
+    if (!p->sock)
+        return false;
+    if (p->sock->fd < 3 || n->lines[p->sock->fd - 3]->closed)
+        return false; /* closed by its owner while another watched a copy of it */
+    const struct line *l = n->lines[p->sock->fd - 3];
+    if (l->state == LINE_DIALING || !settled(l))
+        return false;
+    bool ended = here(n, l->down.fin) || here(n, l->down.rst);
+    return ended || (p->in && readable(l)) || (p->out && l->up.on_the_way < WINDOW_BYTES);
+}
+
+static bool poll_ready(void *arg)
+{
+    struct poll_wait *w = arg;
+
+    if (w->bell && w->net->bell)
+        return true;
+    for (size_t i = 0; i < w->n; i++)
+        if (poll_ready_one(w->net, &w->polls[i]))
+            return true;
+    return false;
+}
+
+static int io_poll(struct io *io, struct io_poll *polls, size_t n, nstime deadline, bool bell)
+{
+    struct net      *net = net_of(io);
+    struct poll_wait w = {net, polls, n, bell};
+    int              ready = 0;
+
+    dream_wait(net->dream, poll_ready, &w, deadline);
+    if (bell)
+        net->bell = false;
+    for (size_t i = 0; i < n; i++)
+        ready += polls[i].ready = poll_ready_one(net, &polls[i]);
+    return ready;
+}
+
+static void io_ring(struct io *io)
+{
+    net_of(io)->bell = true;
+}
+
+struct word_wait {
+    _Atomic uint32_t *word;
+    bool              woken;
+    struct word_wait *next;
+};
+
+static bool woken(void *arg)
+{
+    return ((struct word_wait *)arg)->woken;
+}
+
+/* As the kernel's: a word that has changed already ends it, one that changes later does not; only a wake does. */
+static void io_wait(struct io *io, _Atomic uint32_t *word, uint32_t seen, nstime deadline)
+{
+    struct net       *n = net_of(io);
+    struct word_wait  w = {.word = word, .next = n->waits};
+    struct word_wait **at;
+
+    if (atomic_load(word) != seen)
+        return;
+    if (dream_permille(n->dream, 20))
+        deadline = dream_now(n->dream); /* for no reason */
+    n->waits = &w;
+    dream_wait(n->dream, woken, &w, deadline);
+    for (at = &n->waits; *at != &w; at = &(*at)->next)
+        ;
+    *at = w.next;
+}
+
+static void io_wake(struct io *io, _Atomic uint32_t *word, bool all)
+{
+    struct net       *n = net_of(io);
+    struct word_wait *among[64];
+    size_t            count = 0;
+
+    for (struct word_wait *w = n->waits; w; w = w->next)
+        if (w->word == word && !w->woken && count < 64)
+            among[count++] = w;
+    for (size_t i = 0; all && i < count; i++)
+        among[i]->woken = true;
+    if (!all && count)
+        among[dream_below(n->dream, count)]->woken = true;
+}
+
+static void io_yield(struct io *io)
+{
+    dream_yield(net_of(io)->dream);
+}
+
+/* ---- The io: threads ---- */
+
+struct io_thread {
+    struct dream_thread *thread;
+};
+
+static struct io_thread *io_spawn(struct io *io, void (*run)(void *), void (*abandoned)(void *), void *arg)
+{
+    struct io_thread *t = malloc(sizeof *t);
+
+    (void)abandoned;
+    t->thread = dream_thread(net_of(io)->dream, run, arg);
+    return t;
+}
+
+static bool thread_ended(void *arg)
+{
+    return dream_ended(((struct io_thread *)arg)->thread);
+}
+
+static bool io_join(struct io *io, struct io_thread *t, nstime deadline)
+{
+    if (!dream_wait(net_of(io)->dream, thread_ended, t, deadline))
+        dream_fail(net_of(io)->dream, "the healer does not end in time");
+    free(t);
+    return true;
+}
+
+static bool io_is_me(struct io *io, const struct io_thread *t)
+{
+    return dream_self(net_of(io)->dream) == t->thread;
+}
+
+/* ---- The io: names ---- */
+
+struct io_lookup {
+    struct net    *net;
+    struct server *server;
+    nstime         done; /* NEVER: it hangs */
+    bool           fails;
+    bool           dropped;
+    struct io_lookup *next;
+};
+
+static struct server *server_named(struct net *n, const char *host)
+{
+    for (unsigned i = 0; i < n->count; i++)
+        if (strncmp(n->servers[i].name, host, strlen(host)) == 0)
+            return &n->servers[i];
+    return NULL;
+}
+
+static struct io_address address_of(const struct server *s)
+{
+    return (struct io_address){.bytes = {(unsigned char)s->index, (unsigned char)s->address}, .len = 2};
+}
+
+static int io_address(struct io *io, const char *host, uint16_t port, bool is_unix, struct io_address *to)
+{
+    struct server *s = server_named(net_of(io), host);
+
+    (void)port;
+    (void)is_unix;
+    if (!s || s->named)
+        return IO_AGAIN;
+    *to = address_of(s);
+    return IO_DONE;
+}
+
+static void looked_up(void *arg)
+{
+    struct io_lookup *l = arg;
+
+    if (!l->dropped)
+        l->net->bell = true;
+}
+
+static struct io_lookup *io_lookup(struct io *io, const char *host, uint16_t port)
+{
+    struct net       *n = net_of(io);
+    struct io_lookup *l = calloc(1, sizeof *l);
+
+    (void)port;
+    n->lookups++;
+    *l = (struct io_lookup){.net = n, .server = server_named(n, host), .next = n->all_lookups};
+    n->all_lookups = l;
+    bool hangs = strikes(n, l->server->faults.hung_name, "lookup hangs");
+    l->fails = strikes(n, l->server->faults.no_name, "lookup fails");
+    l->done = dream_now(n->dream) + (hangs ? dream_between(n->dream, MS(500), MS(3000)) : dream_between(n->dream, 0, MS(5)));
+    dream_at(n->dream, l->done, looked_up, l);
+    return l;
+}
+
+static int io_looked_up(struct io *io, struct io_lookup *l, struct io_address *to, size_t most)
+{
+    (void)most;
+    if (!here(net_of(io), l->done))
+        return IO_AGAIN;
+    if (l->fails)
+        return IO_UNKNOWN_NAME;
+    *to = address_of(l->server);
+    return 1;
+}
+
+static void io_lookup_drop(struct io *io, struct io_lookup *l)
+{
+    struct net *n = net_of(io);
+
+    n->lookups--;
+    l->dropped = true;
+}
+
+/* ---- The world ---- */
+
+static void io_free(struct io *io)
+{
+    struct net *n = net_of(io);
+
+    if (n->open)
+        dream_fail(n->dream, "%u sockets were left open", n->open);
+    if (n->lookups)
+        dream_fail(n->dream, "%u lookups were left", n->lookups);
+}
+
+static void io_forked(struct io *io)
+{
+    (void)io;
+}
+
+static struct io *world_begin(const struct world *world, const struct io_options *options)
+{
+    struct net *n = (struct net *)((char *)(uintptr_t)world - offsetof(struct net, world));
+    n->sockets_max = options->sockets_max;
+    return &n->io;
+}
+
+static _Atomic uint32_t *world_fork_words(const struct world *world)
+{
+    struct net *n = (struct net *)((char *)(uintptr_t)world - offsetof(struct net, world));
+    return n->words;
+}
+
+static void world_fork_words_free(const struct world *world, _Atomic uint32_t *words)
+{
+    (void)world;
+    (void)words;
+}
+
+const struct world *net_world(struct net *n)
+{
+    return &n->world;
+}
+
+struct net *net_new(struct dream *d, unsigned servers)
+{
+    struct net *n = calloc(1, sizeof *n);
+
+    assert(servers <= NET_SERVERS_MAX);
+    n->dream = d;
+    n->count = servers;
+    n->wall = 1800000000;
+    n->world = (struct world){world_begin, world_fork_words, world_fork_words_free};
+    n->io = (struct io){
+        .now = io_now, .wall_s = io_wall_s, .random = io_random,
+        .dial = io_dial, .dialed = io_dialed, .send = io_send, .recv = io_recv, .recv_now = io_recv_now, .look = io_look, .close = io_close,
+        .poll = io_poll, .ring = io_ring, .wait = io_wait, .wake = io_wake, .yield = io_yield,
+        .spawn = io_spawn, .join = io_join, .is_me = io_is_me,
+        .address = io_address, .lookup = io_lookup, .looked_up = io_looked_up, .lookup_drop = io_lookup_drop,
+        .free = io_free, .forked = io_forked,
+    };
+    for (unsigned i = 0; i < servers; i++) {
+        struct server *s = &n->servers[i];
+        *s = (struct server){.net = n, .index = i, .running = true, .addresses = 1, .latency = 50000, .dialect = TOY_META, .memory = toy_new()};
+        snprintf(s->name, sizeof s->name, "10.0.0.%u:11211", i + 1);
+    }
+    return n;
+}
+
+void net_free(struct net *n)
+{
+    for (int i = 0; i < n->line_count; i++) {
+        pipe_drop(&n->lines[i]->up);
+        pipe_drop(&n->lines[i]->down);
+        free(n->lines[i]->heard);
+        free(n->lines[i]);
+    }
+    for (unsigned i = 0; i < n->count; i++)
+        toy_free(n->servers[i].memory);
+    for (struct io_lookup *l = n->all_lookups, *next; l; l = next) {
+        next = l->next;
+        free(l);
+    }
+    for (struct afterthought *a = n->afterthoughts, *next; a; a = next) {
+        next = a->next;
+        free(a);
+    }
+    free(n);
+}
+
+unsigned net_open(const struct net *n)
+{
+    return n->open;
+}
+
+unsigned net_open_most(const struct net *n)
+{
+    return n->open_most;
+}
+
+void net_count_faults(const struct net *n, void (*each)(const char *, uint64_t, void *), void *context)
+{
+    for (int i = 0; i < COUNTS && n->injected[i].kind; i++)
+        each(n->injected[i].kind, n->injected[i].count, context);
+}
+
+void net_on_execute(struct net *n, void (*executed)(unsigned, const struct toy_ask *, void *), void *context)
+{
+    n->executed = executed;
+    n->context = context;
+}

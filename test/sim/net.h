@@ -1,0 +1,61 @@
+/* net.h - a dreamt network with dreamt memcacheds on it: the io that the library's own code runs on.
+ *
+ * Knows no oracle: it does what its faults say, notes it, and counts. A server's memory is its own, so that
+ * what was executed, how often and when, can be asked afterwards.
+ *
+ *     struct net *n = net_new(dream, 3);
+ *     client_open(&config, net_world(n), &client, &r);
+ *     net_faults(n, 0)->silent = 50;      of a thousand answers
+ *     net_kill(n, 1); net_start(n, 1); net_stop(n, 2); net_cut(n, 0, true);
+ */
+#ifndef SIM_NET_H
+#define SIM_NET_H
+
+#include "sim/dream.h"
+#include "support/toy.h"
+#include "world/io.h"
+
+enum { NET_SERVERS_MAX = 4 };
+
+/* Of a thousand answers (or of dials, sends, receives, lookups: as named), how many go wrong so. */
+struct net_faults {
+    unsigned silent, cut, cut_and_close, cut_and_reset, half_close, trickle, late, garbage, wrong_key, wrong_opaque, twice, blurt, server_error;
+    unsigned refuse, hang, full; /* dials: refused, never connected, greeted with "ERROR Too many open connections" */
+    unsigned short_send, short_recv;
+    unsigned no_name, hung_name; /* lookups */
+    unsigned no_descriptor;      /* dials for which this machine has no descriptor */
+    nstime   late_by;
+};
+
+struct net;
+
+struct net *net_new(struct dream *d, unsigned servers);
+void        net_free(struct net *n);
+
+const struct world *net_world(struct net *n);
+const char         *net_name(struct net *n, unsigned server); /* for the list of servers */
+void                net_named(struct net *n, unsigned server);  /* it is known by a name that has to be looked up */
+void                net_move(struct net *n, unsigned server);   /* that name has another address from now on; the old one is silent */
+
+struct net_faults *net_faults(struct net *n, unsigned server);
+void               net_calm(struct net *n); /* no fault any more, every server runs, nothing is cut */
+void               net_speak(struct net *n, unsigned server, enum toy_dialect dialect);
+void               net_latency(struct net *n, unsigned server, nstime one_way);
+void               net_wall(struct net *n, int64_t seconds); /* the wall clock jumps */
+
+void net_kill(struct net *n, unsigned server, bool memory_too);
+void net_start(struct net *n, unsigned server);
+void net_stop(struct net *n, unsigned server, bool stopped); /* SIGSTOP, SIGCONT */
+void net_cut(struct net *n, unsigned server, bool cut);      /* packets are lost, and what was sent arrives after the cut ends */
+bool net_well(const struct net *n, unsigned server);         /* it runs, is reachable, and has no fault that could touch a call */
+
+bool net_gone(const struct net *n, unsigned server);         /* it answers nothing at all */
+
+unsigned net_open(const struct net *n);      /* sockets of ours that are open */
+unsigned net_open_most(const struct net *n); /* at any one time */
+void     net_count_faults(const struct net *n, void (*each)(const char *kind, uint64_t count, void *context), void *context);
+
+/* Told of every request that a server has executed. */
+void net_on_execute(struct net *n, void (*executed)(unsigned server, const struct toy_ask *ask, void *context), void *context);
+
+#endif

@@ -1,0 +1,298 @@
+/* oracle.c - see oracle.h. */
+#include "sim/oracle.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* What the server held from then on. */
+struct moment {
+    nstime   when;
+    uint64_t version; /* 0: nothing */
+};
+
+struct history {
+    char           key[32];
+    size_t         key_length;
+    int            server; /* -1: not known yet */
+    struct moment *moments;
+    size_t         count, room;
+};
+
+/* One write of the application's. */
+struct write {
+    unsigned key;
+    size_t   length; /* of its value */
+    unsigned executed;
+    nstime   first;  /* executed */
+    uint64_t number; /* a counter's value then */
+    bool     denied; /* the application was told that it was not done, and will not be */
+};
+
+struct oracle {
+    struct dream  *dream;
+    struct net    *net;
+    struct history keys[ORACLE_KEYS];
+    struct write  *writes; /* by version; the first is nobody's */
+    size_t         write_count, write_room;
+};
+
+/* ---- Keys and values ---- */
+
+bool oracle_is_counter(unsigned key)
+{
+    return key >= ORACLE_KEYS / 2;
+}
+
+void oracle_make_keys(struct oracle *o, bool binary)
+{
+    for (unsigned i = 0; i < ORACLE_KEYS; i++) {
+        struct history *h = &o->keys[i];
+        bool            odd = binary && i % 4 == 3;
+        h->key_length = (size_t)snprintf(h->key, sizeof h->key, odd ? "\x01 key %u\xff" : "key:%u", i);
+    }
+}
+
+mend_bytes oracle_key(struct oracle *o, unsigned key)
+{
+    return mend_mem(o->keys[key].key, o->keys[key].key_length);
+}
+
+uint64_t oracle_version(struct oracle *o, unsigned key)
+{
+    if (o->write_count == o->write_room) {
+        o->write_room = o->write_room * 2 + 64;
+        o->writes = realloc(o->writes, o->write_room * sizeof *o->writes);
+    }
+    size_t least = 40, length = least;
+    if (dream_permille(o->dream, 300))
+        length = least + dream_below(o->dream, 2000);
+    if (dream_permille(o->dream, 60))
+        length = least + dream_below(o->dream, ORACLE_VALUE_MAX - least);
+    o->writes[o->write_count] = (struct write){.key = key, .length = length};
+    return o->write_count++;
+}
+
+mend_bytes oracle_value(struct oracle *o, uint64_t version, char *buffer)
+{
+    const struct write *w = &o->writes[version];
+    size_t              n = (size_t)sprintf(buffer, "key=%u version=%llu ", w->key, (unsigned long long)version);
+
+    for (; n < w->length; n++)
+        buffer[n] = (char)('a' + (n + version) % 26);
+    return mend_mem(buffer, n);
+}
+
+/* The version that a value claims to be of; 0: it is no value of ours, or not of this key, or not whole. */
+static uint64_t version_of(struct oracle *o, unsigned key, const char *data, size_t length)
+{
+    static char        whole[ORACLE_VALUE_MAX + 64];
+    unsigned           of;
+    unsigned long long version;
+
+    if (sscanf(data, "key=%u version=%llu ", &of, &version) != 2 || of != key || version == 0 || version >= o->write_count)
+        return 0;
+    mend_bytes should = oracle_value(o, version, whole);
+    return should.len == length && memcmp(should.data, data, length) == 0 ? version : 0;
+}
+
+/* ---- History ---- */
+
+static void remember(struct oracle *o, struct history *h, uint64_t version)
+{
+    if (h->count && h->moments[h->count - 1].version == version)
+        return;
+    if (h->count == h->room) {
+        h->room = h->room * 2 + 16;
+        h->moments = realloc(h->moments, h->room * sizeof *h->moments);
+    }
+    h->moments[h->count++] = (struct moment){dream_now(o->dream), version};
+}
+
+/* Whether the server held this version at some moment since `began`. */
+static bool held(const struct history *h, uint64_t version, nstime began)
+{
+    for (size_t i = h->count; i-- > 0;) {
+        if (h->moments[i].version == version)
+            return true;
+        if (h->moments[i].when < began)
+            return false;
+    }
+    return false;
+}
+
+static unsigned key_named(struct oracle *o, const char *key, size_t length)
+{
+    unsigned i = 0;
+    while (i < ORACLE_KEYS && !(o->keys[i].key_length == length && memcmp(o->keys[i].key, key, length) == 0))
+        i++;
+    return i;
+}
+
+/* Counters are told by the version of the count that made them so: what they hold is its number. */
+static uint64_t delta_of(const struct toy_ask *ask)
+{
+    const char *meta = toy_flag(ask, 'D');
+    if (toy_is(ask, "ma"))
+        return meta ? strtoull(meta, NULL, 10) : 1;
+    return toy_is(ask, "incr") ? strtoull(ask->word[2], NULL, 10) : 0;
+}
+
+static void note_execution(struct oracle *o, uint64_t version, uint64_t number)
+{
+    struct write *w = &o->writes[version];
+
+    if (w->denied)
+        dream_fail(o->dream, "write %llu was executed, after its caller was told that it was not done", (unsigned long long)version);
+    if (w->executed++)
+        dream_fail(o->dream, "write %llu was executed twice", (unsigned long long)version);
+    w->first = dream_now(o->dream);
+    w->number = number;
+}
+
+static void executed_on(struct oracle *o, unsigned key, const struct toy_ask *ask)
+{
+    size_t      length = 0;
+    const char *value = toy_get(ask->toy, ask->key, ask->key_length, &length);
+
+    if (oracle_is_counter(key)) {
+        uint64_t delta = delta_of(ask);
+        if (delta && delta < o->write_count && value) /* what is not there is not counted */
+            note_execution(o, delta, strtoull(value, NULL, 10));
+        return;
+    }
+    if (ask->body) {
+        char *copy = malloc(ask->body_length + 1);
+        memcpy(copy, ask->body, ask->body_length);
+        copy[ask->body_length] = '\0';
+        uint64_t version = version_of(o, key, copy, ask->body_length);
+        free(copy);
+        if (version)
+            note_execution(o, version, 0);
+        else
+            dream_fail(o->dream, "a server was sent a value that nobody wrote, for key %u", key);
+    }
+    remember(o, &o->keys[key], value ? version_of(o, key, value, length) : 0);
+}
+
+void oracle_executed(unsigned server, const struct toy_ask *ask, void *arg)
+{
+    struct oracle *o = arg;
+
+    dream_note(o->dream, "server %u executes %s %.*s", server, ask->words ? ask->word[0] : "", (int)(ask->key_length < 32 ? ask->key_length : 32), ask->key);
+    for (int i = 1; i < ask->words && toy_is(ask, "gets"); i++) {
+        unsigned key = key_named(o, ask->word[i], strlen(ask->word[i]));
+        if (key < ORACLE_KEYS && o->keys[key].server >= 0 && o->keys[key].server != (int)server)
+            dream_fail(o->dream, "key %u was asked of server %u, and lives on %d", key, server, o->keys[key].server);
+    }
+    unsigned key = key_named(o, ask->key, ask->key_length);
+    if (key == ORACLE_KEYS)
+        return;
+    if (o->keys[key].server >= 0 && o->keys[key].server != (int)server)
+        dream_fail(o->dream, "key %u was asked of server %u, and lives on %d", key, server, o->keys[key].server);
+    o->keys[key].server = (int)server;
+    executed_on(o, key, ask);
+}
+
+void oracle_lost(struct oracle *o, unsigned server)
+{
+    for (unsigned i = 0; i < ORACLE_KEYS; i++)
+        if (o->keys[i].server == (int)server && !oracle_is_counter(i))
+            remember(o, &o->keys[i], 0);
+}
+
+/* ---- What callers were told ---- */
+
+void oracle_read(struct oracle *o, unsigned key, const mend_reply *r, nstime began)
+{
+    const struct history *h = &o->keys[key];
+
+    if (r->status == MEND_MISS) {
+        if (!oracle_is_counter(key) && !held(h, 0, began))
+            dream_fail(o->dream, "a miss of key %u, which was there all the time", key);
+        return;
+    }
+    if (r->status != MEND_OK)
+        return;
+    if (r->cas == 0)
+        dream_fail(o->dream, "a hit without a cas, of key %u", key);
+    if (oracle_is_counter(key)) {
+        if (r->len == 0 || strspn(r->data, "0123456789 ") != r->len)
+            dream_fail(o->dream, "counter %u is not a number: %.40s", key, r->data);
+        return;
+    }
+    uint64_t version = version_of(o, key, r->data, r->len);
+    if (!version)
+        dream_fail(o->dream, "a wrong answer for key %u: %zu bytes, %.60s", key, r->len, r->data);
+    else if (!held(h, version, began))
+        dream_fail(o->dream, "version %llu of key %u, which the server did not hold during the call", (unsigned long long)version, key);
+}
+
+/* A failed write says truthfully whether it may have been done. */
+static void judge_failure(struct oracle *o, uint64_t version, const mend_reply *r)
+{
+    struct write *w = &o->writes[version];
+
+    if (r->status >= 0 || r->maybe_applied)
+        return;
+    if (w->executed)
+        dream_fail(o->dream, "write %llu was done, and its caller was told that it was not (%s)", (unsigned long long)version, r->error);
+    w->denied = true;
+}
+
+static bool done_within(struct oracle *o, uint64_t version, nstime began)
+{
+    const struct write *w = &o->writes[version];
+    if (w->executed && w->first >= began)
+        return true;
+    dream_fail(o->dream, "write %llu was said to be done, and no server did it", (unsigned long long)version);
+    return false;
+}
+
+void oracle_wrote(struct oracle *o, unsigned key, uint64_t version, const mend_reply *r, nstime began)
+{
+    (void)key;
+    if (r->status == MEND_OK)
+        done_within(o, version, began);
+    judge_failure(o, version, r);
+}
+
+void oracle_counted(struct oracle *o, unsigned key, uint64_t version, uint64_t initial, const mend_reply *r, nstime began)
+{
+    judge_failure(o, version, r);
+    if (r->status != MEND_OK || r->number == initial)
+        return; /* it may have been created, which no delta tells */
+    if (done_within(o, version, began) && o->writes[version].number != r->number)
+        dream_fail(o->dream, "counter %u was %llu, and its caller was told %llu", key, (unsigned long long)o->writes[version].number,
+                   (unsigned long long)r->number);
+}
+
+void oracle_end(struct oracle *o)
+{
+    for (size_t i = 1; i < o->write_count; i++)
+        if (o->writes[i].executed > 1)
+            dream_fail(o->dream, "write %zu was executed %u times", i, o->writes[i].executed);
+}
+
+struct oracle *oracle_new(struct dream *d, struct net *n)
+{
+    struct oracle *o = calloc(1, sizeof *o);
+
+    o->dream = d;
+    o->net = n;
+    for (unsigned i = 0; i < ORACLE_KEYS; i++) {
+        o->keys[i].server = -1;
+        remember(o, &o->keys[i], 0);
+    }
+    oracle_make_keys(o, false);
+    oracle_version(o, 0);
+    net_on_execute(n, oracle_executed, o);
+    return o;
+}
+
+void oracle_free(struct oracle *o)
+{
+    for (unsigned i = 0; i < ORACLE_KEYS; i++)
+        free(o->keys[i].moments);
+    free(o->writes);
+    free(o);
+}

@@ -1,0 +1,41 @@
+/* oracle.h - knows everything that happened in a life, and says whether an answer may be given.
+ *
+ * Knows no faults: it is told what servers executed, what memory they lost, and what callers were told. A value names
+ * its key and its version; every write has a version of its own. For each key there is a history: from when
+ * to when the server held which version. An answer is true if it was so at some moment of the call.
+ */
+#ifndef SIM_ORACLE_H
+#define SIM_ORACLE_H
+
+#include "mend.h"
+#include "sim/net.h"
+
+enum { ORACLE_KEYS = 24, ORACLE_VALUE_MAX = 48 * 1024 };
+
+struct oracle;
+
+struct oracle *oracle_new(struct dream *d, struct net *n);
+void           oracle_free(struct oracle *o);
+
+/* Keys: the first half hold values, the second half counters. Some have bytes that travel in base64, if binary. */
+mend_bytes oracle_key(struct oracle *o, unsigned key);
+bool       oracle_is_counter(unsigned key);
+void       oracle_make_keys(struct oracle *o, bool binary);
+
+/* A new write to this key: its version, and its value, which lives until the next is made into the same buffer. */
+uint64_t   oracle_version(struct oracle *o, unsigned key);
+mend_bytes oracle_value(struct oracle *o, uint64_t version, char *buffer);
+
+/* Told by the network: a server executed a request; or lost its memory. */
+void oracle_executed(unsigned server, const struct toy_ask *ask, void *oracle);
+void oracle_lost(struct oracle *o, unsigned server);
+
+/* Told by callers: what a call that began at `began` and has just ended said. Each may fail the dream. */
+void oracle_read(struct oracle *o, unsigned key, const mend_reply *r, nstime began);
+void oracle_wrote(struct oracle *o, unsigned key, uint64_t version, const mend_reply *r, nstime began);
+void oracle_counted(struct oracle *o, unsigned key, uint64_t version, uint64_t initial, const mend_reply *r, nstime began);
+
+/* At the end: what was said to have failed has not been done since, and what is no one's to do twice was not done twice. */
+void oracle_end(struct oracle *o);
+
+#endif
