@@ -14,6 +14,7 @@
 /* ---- What every call begins with ---- */
 
 const char call_down[] = "the server is down";
+const char call_no_binary[] = "the server speaks no protocol that has keys with such bytes";
 
 mend_status call_begin(struct call *call, struct mend_client *c, const char **why)
 {
@@ -151,7 +152,7 @@ static bool ask_once(struct server *s, struct call *call, const struct wire_ques
     if (status == MEND_OK)
         link_run(l, call->io, call->now, call->deadline);
     else
-        answer_fail(a, status, status == MEND_E_ARGUMENT ? "the server speaks no protocol that has keys with such bytes" : "out of memory");
+        answer_fail(a, status, status == MEND_E_ARGUMENT ? call_no_binary : "out of memory");
 
     bool forgiven = !again && a->again && l->pooled;
     pool_give(s, call, l, forgiven);
@@ -170,6 +171,13 @@ static void converse(struct server *s, struct call *call, const struct wire_ques
     cancel_restore(before);
 }
 
+static void converse_again(struct server *s, struct call *call, const struct wire_question *q, struct answer *a)
+{
+    answer_reset(a);
+    call->now = call->io->now(call->io);
+    converse(s, call, q, a);
+}
+
 /* The classic protocol counts only what is there: creating it is an add, and losing that race means counting after all. */
 static void create_classic(struct server *s, struct call *call, const struct wire_question *q, struct answer *a)
 {
@@ -177,16 +185,13 @@ static void create_classic(struct server *s, struct call *call, const struct wir
     int                  n = snprintf(digits, sizeof digits, "%" PRIu64, q->initial);
     struct wire_question add = {.verb = WIRE_ADD, .key = q->key, .value = mend_mem(digits, (size_t)n), .exptime = q->exptime};
 
-    answer_reset(a);
-    call->now = call->io->now(call->io);
-    converse(s, call, &add, a);
-    if (a->status == MEND_OK)
-        a->number = q->initial;
-    if (a->status != MEND_NOT_STORED)
-        return;
-    answer_reset(a);
-    call->now = call->io->now(call->io);
-    converse(s, call, q, a);
+    for (int round = 0; round < 2 && a->status == MEND_MISS; round++) {
+        converse_again(s, call, &add, a);
+        if (a->status == MEND_OK)
+            a->number = q->initial;
+        if (a->status == MEND_NOT_STORED)
+            converse_again(s, call, q, a); /* a miss once more: somebody deletes as fast as we create */
+    }
 }
 
 /* The calls about one key end here. reply may be NULL. */
@@ -207,8 +212,9 @@ static mend_status run(struct mend_client *c, mend_reply *reply, const mend_call
     if (status)
         return reply_refuse(reply, status, status < 0 ? why : "");
 
-    mend_reply        local = MEND_REPLY;
-    mend_reply       *r = reply ? reply : &local;
+    struct reply_own  spare;
+    mend_reply        local;
+    mend_reply       *r = reply ? reply : reply_lend(&local, &spare, &c->memory);
     struct reply_own *own = reply_begin(r, &c->memory);
     if (!own)
         return MEND_E_MEMORY;
@@ -223,7 +229,7 @@ static mend_status run(struct mend_client *c, mend_reply *reply, const mend_call
         answer_fail(&own->answer, MEND_E_DOWN, call_down);
     status = reply_end(r, own, s);
     if (!reply)
-        mend_reply_free(&local);
+        buf_release(&spare.answer.value);
     return status;
 }
 

@@ -19,7 +19,8 @@ enum {
 struct trial {
     bool              under_way;
     uint32_t          generation; /* of the health that it was begun under */
-    nstime            began, deadline;
+    nstime            deadline;
+    bool              extended; /* the deadline: we were stopped ourselves, once */
     struct link      *link; /* NULL: waits for a lookup */
     enum wire_dialect hint;
     unsigned          hang_ups; /* in answer to the question for meta, at this address */
@@ -32,11 +33,14 @@ struct trial {
     size_t            found_count, at;
 
     bool told_down;
+
+    size_t polled, polled_end; /* what it is watched for, in healer.polls: its link, its listener, its idle links */
+    bool   polls_link, polls_listening;
 };
 
 struct healer {
     struct trial   *trials;
-    struct io_poll *polls; /* of every server: its trial's, its listener's, and WATCH_MAX */
+    struct io_poll *polls; /* of every server that is watched: its trial's, its listener's, and WATCH_MAX at most */
     struct io_sock *watched;
     nstime          sweep_at;
 };
@@ -103,7 +107,8 @@ static void leave_listening(struct server *s)
     }
 }
 
-static void failed(struct server *s, nstime now, const char *why)
+/* ours: for want of a descriptor or of memory, which is not the server's fault. */
+static void failed(struct server *s, nstime now, bool ours, const char *why)
 {
     struct io    *io = s->life->io;
     struct trial *t = s->trial;
@@ -111,7 +116,10 @@ static void failed(struct server *s, nstime now, const char *why)
 
     stop(s);
     pthread_mutex_lock(&s->lock);
-    health_trial_failed(&s->health, t->generation, now, chance, why);
+    if (ours)
+        health_trial_postponed(&s->health, t->generation, now, chance, why);
+    else
+        health_trial_failed(&s->health, t->generation, now, chance, why);
     server_publish_and_unlock(s);
 }
 
@@ -138,7 +146,7 @@ static bool dial(struct server *s, nstime now)
     assert(!t->link && t->at < t->found_count);
     t->link = pool_link_new(s);
     if (!t->link || !link_dial(t->link, s->life->io, &t->found[t->at], t->hint)) {
-        failed(s, now, "out of memory for a connection");
+        failed(s, now, true, "out of memory for a connection");
         return false;
     }
     /* An address that says nothing gets its share of the time, and the next one the rest. */
@@ -159,11 +167,12 @@ static bool go_on(struct server *s, nstime now)
         t->hang_ups = 0;
         t->at++;
     }
+    bool ours = t->link->conn.broke == MEND_E_MEMORY;
     snprintf(why, sizeof why, "%s", t->link->conn.why);
     drop(s, &t->link);
     if (t->at < t->found_count)
         return dial(s, now);
-    failed(s, now, why);
+    failed(s, now, ours, why);
     return false;
 }
 
@@ -174,7 +183,7 @@ static void learn_addresses(struct server *s, nstime now)
     struct trial     *t = s->trial;
     struct io_address found[ADDRESSES_MAX];
 
-    if (!t->lookup)
+    if (!t->lookup || t->link) /* a trial that is on its way down the list goes on with the list that it has */
         return;
     int n = io->looked_up(io, t->lookup, found, ADDRESSES_MAX);
     if (n == IO_AGAIN)
@@ -187,26 +196,28 @@ static void learn_addresses(struct server *s, nstime now)
         t->found[i] = found[i];
     t->found_count = (size_t)n;
     t->looked_up = now;
-    if (!t->link)
-        t->at = 0;
+    t->at = 0;
 }
 
 /* A trial waits for its lookup; but with addresses at hand only a quarter of its time. */
-static nstime lookup_patience(const struct trial *t)
+static nstime lookup_patience(const struct server *s)
 {
-    return t->found_count ? t->began + (t->deadline - t->began) / 4 : t->deadline;
+    const struct trial *t = s->trial;
+    nstime              timeout = MS(s->life->client->config.timeout_ms);
+
+    return t->found_count ? t->deadline - timeout / 4 * 3 : t->deadline;
 }
 
 static void connect_if_known(struct server *s, nstime now)
 {
     struct trial *t = s->trial;
 
-    if (t->lookup && now < lookup_patience(t))
+    if (t->lookup && now < lookup_patience(s))
         return;
     if (t->found_count)
         dial(s, now);
     else if (!t->lookup)
-        failed(s, now, io_text(IO_UNKNOWN_NAME));
+        failed(s, now, false, io_text(IO_UNKNOWN_NAME));
 }
 
 static void expire(struct server *s, nstime now)
@@ -221,8 +232,12 @@ static void expire(struct server *s, nstime now)
         passed(s, now);
         return;
     }
-    if (now > t->deadline + MS(LINK_STOPPED_MS)) { /* we were stopped ourselves: it gets its time */
+    if (now > t->deadline + MS(LINK_STOPPED_MS) && !t->extended) { /* we were stopped ourselves: it gets its time */
+        t->extended = true;
         t->deadline = now + timeout;
+        pthread_mutex_lock(&s->lock);
+        s->health.verdict_due = t->deadline;
+        server_publish_and_unlock(s);
         return;
     }
     snprintf(why, sizeof why, "%s within %d ms",
@@ -231,7 +246,7 @@ static void expire(struct server *s, nstime now)
                                                    : "no answer to a trial",
              s->life->client->config.timeout_ms);
     leave_listening(s);
-    failed(s, now, why);
+    failed(s, now, false, why);
 }
 
 static void advance(struct server *s, nstime now)
@@ -240,6 +255,11 @@ static void advance(struct server *s, nstime now)
 
     if (!t->link)
         connect_if_known(s, now);
+    else if (t->link->conn.state == CONN_DIALING && now >= t->next_address_at && now < t->deadline) {
+        drop(s, &t->link);
+        t->at++;
+        dial(s, now);
+    }
     while (t->under_way && t->link && t->link->conn.state == CONN_BROKEN)
         if (!go_on(s, now))
             return;
@@ -249,11 +269,6 @@ static void advance(struct server *s, nstime now)
         passed(s, now);
     else if (now >= t->deadline)
         expire(s, now);
-    else if (t->link && t->link->conn.state == CONN_DIALING && now >= t->next_address_at) {
-        drop(s, &t->link);
-        t->at++;
-        dial(s, now);
-    }
 }
 
 /* ---- A trial's beginning ---- */
@@ -283,7 +298,7 @@ static void begin(struct server *s, nstime now)
     server_publish_and_unlock(s);
 
     t->under_way = true;
-    t->began = now;
+    t->extended = false;
     t->deadline = now + MS(s->life->client->config.timeout_ms);
     t->at = 0;
     t->hang_ups = 0;
@@ -291,6 +306,12 @@ static void begin(struct server *s, nstime now)
 }
 
 /* ---- The round ---- */
+
+/* A child that was forked inside on_event comes back here, too; it is no healer. */
+static bool goes_on(const struct life *life)
+{
+    return !atomic_load(&life->closing) && atomic_load(&life->client->page[LIFE_SERIAL]) == life->serial;
+}
 
 /* Looks at idle links. When the last connection to a server has died, whoever calls next would be the one to find out
  * why: the healer goes and sees. */
@@ -346,7 +367,7 @@ static nstime due(struct server *s)
     if (t->link && t->link->conn.state == CONN_DIALING)
         when = time_earlier(when, t->next_address_at);
     if (!t->link)
-        when = time_earlier(when, lookup_patience(t));
+        when = time_earlier(when, lookup_patience(s));
     return when;
 }
 
@@ -355,6 +376,8 @@ static void step(struct server *s, nstime now)
     struct trial *t = s->trial;
 
     tell(s, now);
+    if (!goes_on(s->life))
+        return;
     listen(s, now);
     learn_addresses(s, now);
     if (t->under_way && t->generation != server_gate(s).generation)
@@ -377,7 +400,7 @@ nstime healer_step(struct life *life, nstime now)
     if (sweep_due)
         h->sweep_at = now + MS(SWEEP_MS);
     next = h->sweep_at;
-    for (size_t i = 0; i < life->server_count && !atomic_load(&life->closing); i++) {
+    for (size_t i = 0; i < life->server_count && goes_on(life); i++) {
         if (sweep_due)
             sweep(&life->servers[i], now - MS(SWEEP_IDLE_MS), now);
         step(&life->servers[i], now);
@@ -388,41 +411,37 @@ nstime healer_step(struct life *life, nstime now)
 
 /* ---- The loop ---- */
 
-static void watch(struct server *s, struct io_poll *polls, struct io_sock *socks)
+/* Adds what this server is watched for at polls[n]; a server that is down between two trials, nothing. Returns how many
+ * there are then. */
+static size_t watch(struct server *s, struct io_poll *polls, size_t n, struct io_sock *socks)
 {
     struct trial *t = s->trial;
-    size_t        n = pool_watch(s, socks, WATCH_MAX);
+    size_t        idle = pool_watch(s, socks, WATCH_MAX);
 
-    for (size_t i = 0; i < POLLS; i++)
-        polls[i] = (struct io_poll){.sock = NULL};
-    if (t->link)
-        link_wants(t->link, &polls[0]);
-    if (t->listening)
-        link_wants(t->listening, &polls[1]);
-    for (size_t i = 0; i < n; i++)
-        polls[HEALER_SOCKETS + i].sock = &socks[i];
+    t->polled = n;
+    n += t->polls_link = t->link && link_wants(t->link, &polls[n]);
+    n += t->polls_listening = t->listening && link_wants(t->listening, &polls[n]);
+    for (size_t i = 0; i < idle; i++)
+        polls[n++] = (struct io_poll){.sock = &socks[i]};
+    t->polled_end = n;
+    return n;
 }
 
 static void attend(struct server *s, const struct io_poll *polls)
 {
     struct trial *t = s->trial;
     struct io    *io = s->life->io;
+    size_t        i = t->polled;
 
-    if (polls[0].ready)
+    if (t->polls_link && polls[i++].ready)
         link_ready(t->link, io);
-    if (polls[1].ready)
+    if (t->polls_listening && polls[i++].ready)
         link_ready(t->listening, io);
-    for (size_t i = HEALER_SOCKETS; i < POLLS; i++)
+    for (; i < t->polled_end; i++)
         if (polls[i].ready) {
             sweep(s, NEVER, io->now(io));
             break;
         }
-}
-
-/* A child that was forked inside on_event comes back here, too; it is no healer. */
-static bool goes_on(const struct life *life)
-{
-    return !atomic_load(&life->closing) && atomic_load(&life->client->page[LIFE_SERIAL]) == life->serial;
 }
 
 void healer_run(void *arg)
@@ -433,14 +452,17 @@ void healer_run(void *arg)
 
     while (goes_on(life)) {
         nstime next = healer_step(life, io->now(io));
+        size_t n = 0;
         for (size_t i = 0; i < life->server_count; i++)
-            watch(&life->servers[i], h->polls + i * POLLS, h->watched + i * WATCH_MAX);
+            n = watch(&life->servers[i], h->polls, n, h->watched + i * WATCH_MAX);
         if (!goes_on(life))
             break;
-        io->poll(io, h->polls, life->server_count * POLLS, next, true);
+        io->poll(io, h->polls, n, next, true);
         for (size_t i = 0; i < life->server_count; i++)
-            attend(&life->servers[i], h->polls + i * POLLS);
+            attend(&life->servers[i], h->polls);
     }
+    for (size_t i = 0; i < life->server_count && atomic_load(&life->closing); i++)
+        pool_close(&life->servers[i]); /* here, since mend_close waits for this thread so long and no longer */
 }
 
 bool healer_new(struct life *life)

@@ -41,6 +41,7 @@ void server_changed(struct server *s, bool all)
 {
     struct life *life = s->life;
 
+    atomic_thread_fence(memory_order_seq_cst); /* what changed is seen by whoever is not seen waiting here */
     if (atomic_load(&s->waiting)) {
         atomic_fetch_add(&s->turn, 1);
         life->io->wake(life->io, &s->turn, all);

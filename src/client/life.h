@@ -85,7 +85,7 @@ struct life *life_of(struct mend_client *c);
 /* Begins the first. False: no memory, descriptor or thread. */
 bool life_begin(struct mend_client *c);
 
-/* Ends it by the deadline. True: all is given back, and the client is to be freed by the caller;
+/* Ends it, within the time that mend_close has. True: all is given back, and the client is to be freed by the caller;
  * false: the healer hangs in the application's on_event, and frees both when it comes back. */
 bool life_end(struct mend_client *c);
 

@@ -21,11 +21,18 @@ struct part {
     bool           retried; /* the link that it had first died idle */
 };
 
+/* Where a key lives, and how it travels. */
+struct home {
+    unsigned server;
+    bool     binary;
+};
+
 struct multi {
     struct call          call;
     enum wire_verb       verb;
     const mend_item     *items; /* of a set */
     struct answer       *answers;
+    struct home         *homes; /* by key, in the order given */
     struct want         *wants; /* grouped by server */
     struct part         *parts;
     size_t               part_count;
@@ -62,7 +69,7 @@ static void ask_next(struct multi *m, struct part *p)
     struct wire_question q = question(m, w);
     mend_status          status = conn_ask(&p->link->conn, &q, w->into);
     if (status)
-        answer_fail(w->into, status, status == MEND_E_ARGUMENT ? "the server speaks no protocol that has keys with such bytes" : "out of memory");
+        answer_fail(w->into, status, status == MEND_E_ARGUMENT ? call_no_binary : "out of memory");
     p->asked++;
 }
 
@@ -79,14 +86,17 @@ static void give(struct multi *m, struct part *p, bool forgiven)
     p->link = NULL;
 }
 
-/* Of the wants that were asked, those that may be asked again come to the end, to be asked with the rest. */
-static bool take_back(struct multi *m, struct part *p)
+/* Of the wants that were asked, those that may be asked again come to the end, to be asked with the rest. Returns
+ * whether there is anything to ask; *lost: whether some failed for good. */
+static bool take_back(struct multi *m, struct part *p, bool *lost)
 {
     size_t first = p->asked;
 
+    *lost = false;
     for (size_t i = p->asked; i-- > p->first;) {
         struct answer *into = m->wants[i].into;
-        if (!into->done || !into->again)
+        *lost |= into->status < 0 && !into->again;
+        if (!into->again)
             continue;
         answer_reset(into);
         struct want w = m->wants[--first];
@@ -103,10 +113,11 @@ static void mourn(struct multi *m, struct part *p)
 {
     struct answer like = {.status = p->link->conn.broke};
     bool          served = p->link->pooled || like.status == MEND_E_SERVER;
-    bool          again = !p->retried && served && like.status != MEND_E_TIMEOUT && take_back(m, p);
+    bool          lost = true;
+    bool          again = !p->retried && served && like.status != MEND_E_TIMEOUT && take_back(m, p, &lost);
 
     answer_fail_text(&like, like.status, p->link->conn.why);
-    give(m, p, again);
+    give(m, p, again && !lost && like.status != MEND_E_PROTOCOL);
     p->retried = true;
     if (!again)
         fail_rest(m, p, &like);
@@ -172,10 +183,7 @@ static void give_up_waiting(struct multi *m)
         if (p->over || p->link)
             continue;
         struct answer like;
-        if (server_gate(p->server).state == MEND_STATE_UP)
-            answer_fail(&like, MEND_E_BUSY, "every connection to the server was in use until the deadline");
-        else
-            answer_fail(&like, MEND_E_TIMEOUT, "the server was not reached by the deadline");
+        pool_give_up(p->server, &like);
         fail_rest(m, p, &like);
     }
 }
@@ -197,6 +205,7 @@ static void run_parts(struct multi *m)
             give_up_waiting(m);
         else if (waiting && !told) { /* then look once more: what came before that told nobody */
             atomic_fetch_add(&life->waiting, 1);
+            atomic_thread_fence(memory_order_seq_cst);
             told = true;
             continue;
         } else if (n == 0)
@@ -224,16 +233,17 @@ static void *carve(struct buf *scratch, size_t n, size_t each)
 static bool prepare(struct multi *m, size_t n, size_t key_bytes)
 {
     size_t      servers = m->call.life->server_count;
-    size_t      a_want = sizeof *m->wants, a_server = sizeof *m->parts + sizeof *m->links + sizeof *m->polls;
+    size_t      a_key = sizeof *m->wants + sizeof *m->homes, a_server = sizeof *m->parts + sizeof *m->links + sizeof *m->polls;
     struct buf *scratch = &m->own->scratch;
     size_t      slack = 8 * _Alignof(max_align_t);
 
-    if (n > (SIZE_MAX / 2 - key_bytes) / a_want)
+    if (n > (SIZE_MAX / 2 - key_bytes) / a_key)
         return false;
     scratch->len = 0;
-    if (!buf_reserve(scratch, n * a_want + servers * a_server + key_bytes + slack))
+    if (!buf_reserve(scratch, n * a_key + servers * a_server + key_bytes + slack))
         return false;
-    m->wants = carve(scratch, n, a_want);
+    m->wants = carve(scratch, n, sizeof *m->wants);
+    m->homes = carve(scratch, n, sizeof *m->homes);
     m->parts = carve(scratch, servers, sizeof *m->parts);
     m->links = carve(scratch, servers, sizeof *m->links);
     m->polls = carve(scratch, servers, sizeof *m->polls);
@@ -274,17 +284,25 @@ static mend_status check_at(const struct source *from, size_t i, bool *binary, c
 /* Groups the good keys by server; a bad one has its answer already. Keys are copied, since they may lie in replies that are being filled. */
 static void deal(struct multi *m, const struct source *from, size_t n)
 {
+    enum { LOOK_AT_CLOCK = 1024 }; /* keys, of 0.1 to 0.3 us each */
     struct life *life = m->call.life;
     const char  *why;
-    bool         binary;
     size_t       at = 0;
 
     for (size_t i = 0; i < n; i++) {
-        mend_status status = check_at(from, i, &binary, &why);
-        if (status)
-            answer_fail(&m->answers[i], status, why);
-        else
-            m->parts[server_at(m, from, i) - life->servers].end++;
+        if (i % LOOK_AT_CLOCK == LOOK_AT_CLOCK - 1)
+            m->call.now = m->call.io->now(m->call.io);
+        if (m->call.now >= m->call.deadline) {
+            answer_fail(&m->answers[i], MEND_E_TIMEOUT, "the deadline came before all keys were dealt out");
+            continue;
+        }
+        mend_status status = check_at(from, i, &m->homes[i].binary, &why);
+        if (status) {
+            answer_fail(&m->answers[i], status, status < 0 ? why : "");
+            continue;
+        }
+        m->homes[i].server = (unsigned)(server_at(m, from, i) - life->servers);
+        m->parts[m->homes[i].server].end++;
     }
     for (size_t s = 0; s < life->server_count; s++) {
         struct part *p = &m->parts[s];
@@ -301,9 +319,8 @@ static void deal(struct multi *m, const struct source *from, size_t n)
         char      *copy = m->own->scratch.data + m->own->scratch.len;
         memcpy(copy, key.data, key.len);
         m->own->scratch.len += key.len;
-        check_key(key, &binary, &why);
-        m->wants[m->parts[server_at(m, from, i) - life->servers].end++] =
-            (struct want){.key = mend_mem(copy, key.len), .key_binary = binary, .into = &m->answers[i]};
+        m->wants[m->parts[m->homes[i].server].end++] =
+            (struct want){.key = mend_mem(copy, key.len), .key_binary = m->homes[i].binary, .into = &m->answers[i]};
     }
     m->part_count = life->server_count;
 }
@@ -346,8 +363,10 @@ static mend_status verdict(const struct answer *answers, size_t n)
 
 static mend_status tell(struct multi *m, mend_replies *rs)
 {
-    for (size_t i = 0; i < rs->count; i++)
+    for (size_t i = 0; i < rs->count; i++) {
+        m->answers[i].ttl_s = MEND_TTL_UNKNOWN; /* a gets does not tell, whatever a lone mg may */
         reply_show(&rs->at[i], &m->answers[i]);
+    }
     name_servers(m, rs);
     return verdict(m->answers, rs->count);
 }
@@ -370,15 +389,16 @@ static mend_status run(struct mend_client *c, const struct source *from, size_t 
     rs->count = 0;
     if (!c || (n && !from->keys && !from->items))
         return MEND_E_ARGUMENT;
-    m.own = replies_begin(rs, n, &c->memory);
-    if (!m.own)
-        return MEND_E_MEMORY;
     mend_status status = check_call(from->options, &why);
     if (!status)
         status = call_begin(&m.call, c, &why);
+    if (!status)
+        call_clock(&m.call, from->options); /* the time for making room counts */
+    m.own = replies_begin(rs, n, &c->memory);
+    if (!m.own)
+        return MEND_E_MEMORY;
     if (status)
         return refuse_all(rs, status, why);
-    call_clock(&m.call, from->options);
 
     m.answers = m.own->answers;
     for (size_t i = 0; i < n; i++)
@@ -451,7 +471,8 @@ static mend_status tell_first(struct multi *m, const mend_replies *rs, mend_repl
         return status;
     if (!status)
         return reply_end(reply, own, NULL);
-    own->answer.maybe_applied = m->answers[i].maybe_applied;
+    for (size_t k = 0; k < rs->count; k++) /* one server that was flushed is enough */
+        own->answer.maybe_applied |= wire_writes(m->verb) && (m->answers[k].status >= 0 || m->answers[k].maybe_applied);
     answer_fail_text(&own->answer, status, m->answers[i].error);
     return reply_end(reply, own, &m->call.life->servers[i]);
 }

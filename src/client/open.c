@@ -123,7 +123,7 @@ static bool keep_trial_key(struct mend_client *c, const char *text)
 }
 
 /* On failure the client is to be freed. */
-static mend_status build(struct mend_client *c, const mend_config *config, struct complaint *complaint)
+static mend_status build(struct mend_client *c, const mend_config *config, mend_client **client, struct complaint *complaint)
 {
     c->config = *config;
     c->config.servers = NULL;
@@ -144,7 +144,9 @@ static mend_status build(struct mend_client *c, const mend_config *config, struc
         refuse(complaint, "%s", "no page that tells a fork (MADV_WIPEONFORK, Linux 4.14) is to be had", 0);
         return MEND_E_MEMORY;
     }
+    *client = c; /* on_event may run before life_begin returns, and asks with it */
     if (!life_begin(c)) {
+        *client = NULL;
         refuse(complaint, "%s", "no memory, descriptor or thread for the client is to be had", 0);
         return MEND_E_MEMORY;
     }
@@ -164,11 +166,9 @@ static mend_status try_open(const mend_config *config, const struct world *world
     }
     c->memory = memory;
     c->world = world;
-    mend_status status = build(c, config, complaint);
+    mend_status status = build(c, config, client, complaint);
     if (status)
         client_free(c);
-    else
-        *client = c;
     return status;
 }
 

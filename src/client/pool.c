@@ -125,6 +125,7 @@ enum pool_result pool_try(struct server *s, struct call *call, bool suspicious, 
             return dial(s, call, gate, &to, hint, link, a);
         if (usable(l, call, gate, suspicious)) {
             l->pooled = true;
+            l->waited = false;
             l->taken = call->now;
             *link = l;
             return POOL_LINK;
@@ -141,20 +142,35 @@ static bool await(struct server *s, struct call *call, uint32_t seen)
     return call->now < call->deadline;
 }
 
+void pool_give_up(struct server *s, struct answer *a)
+{
+    mend_state state = server_gate(s).state;
+
+    pthread_mutex_lock(&s->lock);
+    bool in_use = s->open_count > 0;
+    pthread_mutex_unlock(&s->lock);
+    if (!health_askable(state))
+        answer_fail(a, MEND_E_DOWN, call_down);
+    else if (in_use && state != MEND_STATE_NEW)
+        answer_fail(a, MEND_E_BUSY, "every connection to the server was in use until the deadline");
+    else
+        answer_fail(a, MEND_E_TIMEOUT, "the server was not reached by the deadline");
+}
+
 static enum pool_result wait_and_try(struct server *s, struct call *call, bool suspicious, struct link **link, struct answer *a)
 {
     enum pool_result result;
 
     atomic_fetch_add(&s->waiting, 1);
+    atomic_thread_fence(memory_order_seq_cst); /* who changes something after this look sees that we wait */
     for (;;) {
         uint32_t seen = atomic_load(&s->turn);
         result = pool_try(s, call, suspicious, link, a);
         if (result != POOL_WAIT)
             break;
         if (!await(s, call, seen)) {
-            mend_state state = server_gate(s).state;
-            result = state == MEND_STATE_UP ? none(a, MEND_E_BUSY, "every connection to the server was in use until the deadline")
-                                            : none(a, MEND_E_TIMEOUT, "the server was not reached by the deadline");
+            result = POOL_NONE;
+            pool_give_up(s, a);
             break;
         }
     }
@@ -221,7 +237,7 @@ static bool keep(struct server *s, struct link *l, nstime idle_since)
     l->idle_since = idle_since;
     pthread_mutex_lock(&s->lock);
     bool kept = l->generation == s->health.generation && health_askable(s->health.state) &&
-                (s->idle_count < room || atomic_load(&s->waiting) || atomic_load(&s->life->waiting));
+                (s->idle_count < room || atomic_load(&s->waiting));
     if (kept)
         put_idle(s, l);
     pthread_mutex_unlock(&s->lock);

@@ -25,9 +25,12 @@ enum pool_result {
     POOL_NONE, /* the answer says why */
 };
 
-/* why a link was not had goes into `a`. fresh: the call had one that died idle, so look at all before use. */
+/* Why a link was not had goes into `a`. suspicious: the call had one that died idle, so look at all before use. */
 enum pool_result pool_try(struct server *s, struct call *call, bool suspicious, struct link **link, struct answer *a);
 bool pool_take(struct server *s, struct call *call, bool suspicious, struct link **link, struct answer *a);
+
+/* What to say to a call that waited until its deadline. */
+void pool_give_up(struct server *s, struct answer *a);
 
 /* Gives back a link, or what is left of it. Unless `forgiven` (the call asks again), a break by the
  * server's fault is told to its health, and so is success where that matters. */

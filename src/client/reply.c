@@ -43,6 +43,15 @@ struct reply_own *reply_begin(mend_reply *r, const struct memory *memory)
     return own;
 }
 
+mend_reply *reply_lend(mend_reply *r, struct reply_own *own, const struct memory *memory)
+{
+    own->memory = *memory;
+    own->answer.value = (struct buf){.memory = &own->memory};
+    own->server_id = 0;
+    r->own = own;
+    return r;
+}
+
 void reply_show(mend_reply *r, struct answer *a)
 {
     r->status = a->status;

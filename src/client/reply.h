@@ -21,6 +21,9 @@ struct reply_own {
 /* Resets what the application sees of it, and gives its own memory; NULL: there is none, and the reply says so. */
 struct reply_own *reply_begin(mend_reply *r, const struct memory *memory);
 
+/* A reply for the length of a call, for an application that wants none. Its value is to be released. */
+mend_reply *reply_lend(mend_reply *r, struct reply_own *own, const struct memory *memory);
+
 /* Fills it in from its own answer; s: the server that was asked, or NULL. */
 mend_status reply_end(mend_reply *r, struct reply_own *own, const struct server *s);
 

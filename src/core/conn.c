@@ -9,6 +9,7 @@
 enum {
     CONN_IN_BYTES = 16 * 1024,  /* one recv's worth; four of the longest lines must fit */
     CONN_OUT_BYTES = 64 * 1024, /* questions that wait to be sent: a quarter of the usual socket buffer */
+    CONN_PORTION_BYTES = 1024 * 1024, /* of one receive: whoever reads must come back in time to look at the clock */
     CONN_LINE_MAX = 1024,       /* questions in flight */
     COUNTER_MAX = 24, /* 20 digits, and memcached pads what it counted down with spaces */
     CONN_MANY_BYTES = 8 * 1024, /* a classic gets' length: memcached reads at least 16 KB of one line */
@@ -120,7 +121,7 @@ static void forget(struct conn *c)
     c->asked = c->sent = c->value_left = 0;
     c->reading = NULL;
     c->sink = NULL;
-    c->reflects = c->heard = c->ambiguous = c->writes = false;
+    c->reflects = c->heard = c->ambiguous = false;
     c->broke = MEND_OK;
     c->why = "";
 }
@@ -170,7 +171,6 @@ static struct ask *line_add(struct conn *c, enum wire_verb verb, size_t before)
     struct ask *a = ask_at(c, c->line_count++);
     *a = (struct ask){.verb = verb, .opaque = c->opaque, .begins = c->asked, .n = 1};
     a->ends = c->asked += c->out.len - before;
-    c->writes |= wire_writes(verb);
     return a;
 }
 
@@ -319,8 +319,12 @@ size_t conn_room(struct conn *c, struct conn_span room[2])
         buf_drop(&c->in, c->in_at);
         c->in_at = 0;
     }
-    if (reads_straight(c))
-        room[n++] = (struct conn_span){c->sink->value.data + c->sink->value.len, (size_t)c->value_left - 2};
+    if (reads_straight(c)) {
+        size_t rest = (size_t)c->value_left - 2;
+        room[n++] = (struct conn_span){c->sink->value.data + c->sink->value.len, at_most(rest, CONN_PORTION_BYTES)};
+        if (rest > CONN_PORTION_BYTES)
+            return n;
+    }
     room[n++] = (struct conn_span){c->in.data + c->in.len, c->in.cap - c->in.len};
     return n;
 }
@@ -397,10 +401,11 @@ static void value_ends(struct conn *c)
         c->sink = NULL;
     }
     c->reading = NULL;
+    bool goes_on = speaks(c, a) == WIRE_CLASSIC; /* VALUEs go on until END; one VA is a whole answer */
     if (into)
-        into->done = true;
-    if (speaks(c, a) == WIRE_CLASSIC)
-        return; /* VALUEs go on until END; one VA is a whole answer */
+        into->done = !goes_on || a->many;
+    if (goes_on)
+        return;
     if (c->state == CONN_PROVING)
         proved(c, WIRE_META);
     else
@@ -599,7 +604,7 @@ static void read_classic(struct conn *c, struct ask *a, const struct wire_head *
 
     if (h->kind == WIRE_VALUE) {
         struct want *w = a->many ? find_want(a, h->key) : a->next++ == 0 ? &a->one : NULL;
-        if (!w || !same(w->key, h->key)) {
+        if (!w || !same(w->key, h->key) || !h->has_cas) { /* a gets' value has a cas */
             conn_fail(c, MEND_E_PROTOCOL, "a value that was not asked for");
             return;
         }
@@ -610,7 +615,7 @@ static void read_classic(struct conn *c, struct ask *a, const struct wire_head *
         struct want *wants = a->many ? a->many : &a->one;
         for (size_t i = 0; i < a->n; i++)
             if (wants[i].into && !wants[i].into->done)
-                done(wants[i].into, MEND_MISS);
+                done(wants[i].into, a->many || a->next == 0 ? MEND_MISS : wants[i].into->status);
         if (c->state == CONN_PROVING)
             read_proof(c, h);
         else
@@ -714,7 +719,7 @@ static void fail_ask(struct conn *c, struct ask *a, mend_status status, const ch
             continue;
         answer_fail(into, status, why);
         into->maybe_applied = maybe;
-        into->again = !touched || (!wire_writes(a->verb) && !a->answering && status != MEND_E_TIMEOUT);
+        into->again = status != MEND_E_TIMEOUT && (!touched || (!wire_writes(a->verb) && !a->answering));
     }
 }
 

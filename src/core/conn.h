@@ -74,7 +74,6 @@ struct conn {
     bool              reflects;       /* its misses carry the opaque (1.6.18 and later), so every answer must */
     bool              heard;          /* a byte has come since it was dialed */
     bool              ambiguous;      /* BROKEN: a write may or may not have been done */
-    bool              writes;         /* a write was put on the line since it was dialed */
     mend_status       broke;          /* BROKEN: how... */
     const char       *why;            /* ...in words: constant, or text below */
     char              text[88];

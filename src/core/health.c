@@ -177,6 +177,16 @@ void health_trial_begins(struct health *h, nstime now)
         become(h, MEND_STATE_TRIAL, now);
 }
 
+void health_trial_postponed(struct health *h, uint32_t generation, nstime now, uint64_t chance, const char *why)
+{
+    if (generation != h->generation || h->state != MEND_STATE_DOUBTFUL) {
+        health_trial_failed(h, generation, now, chance, why);
+        return;
+    }
+    h->trial_due = now + between(MS(QUICK_MS) / 2, MS(QUICK_MS), chance);
+    h->verdict_due = h->trial_due + h->limits.timeout;
+}
+
 void health_trial_passed(struct health *h, uint32_t generation, nstime now)
 {
     if (generation != h->generation || h->state == MEND_STATE_UP || h->state == MEND_STATE_DOWN)

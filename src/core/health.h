@@ -11,7 +11,8 @@
  *   |                +------------------------ trial_passed --------------------- TRIAL ----+
  *   +--- trial_failed ---> DOWN
  *
- * NEW and DOUBTFUL have a trial under way or due at once; its verdict is in by health_verdict_due.
+ * UP falls at once where too many calls failed for one more trial. NEW and DOUBTFUL have a trial under way or
+ * due soon; its verdict is in by verdict_due.
  *
  * Generations: a number that changes with every fall and every return. A call or a trial reports
  * the one that it began under, and what comes from an older one changes nothing: a timeout from
@@ -66,6 +67,10 @@ void health_suspect(struct health *h, nstime now, const char *why);
 void health_trial_begins(struct health *h, nstime now);
 void health_trial_passed(struct health *h, uint32_t generation, nstime now);
 void health_trial_failed(struct health *h, uint32_t generation, nstime now, uint64_t chance, const char *why);
+
+/* The trial could not be made, for want of something of ours. While calls go on (DOUBTFUL) it is made again
+ * a little later; in other states it failed. */
+void health_trial_postponed(struct health *h, uint32_t generation, nstime now, uint64_t chance, const char *why);
 
 /* Whether calls may be asked: NEW counts as yes, since its verdict is awaited. */
 bool health_askable(mend_state state);

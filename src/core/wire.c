@@ -254,6 +254,7 @@ static bool read_flags(struct wire_head *h, const char *p, const char *end)
         case 'c':
             if (wire_number(s, p, UINT64_MAX, &h->cas) != p)
                 return false;
+            h->has_cas = true;
             break;
         case 't':
             if (!read_ttl(s, p, &h->ttl_s))
@@ -286,6 +287,7 @@ static bool read_value_line(struct wire_head *h, const char *p, const char *end)
     h->flags = (uint32_t)flags;
     if (p == end)
         return true; /* a get's; a gets' has the cas, too */
+    h->has_cas = true;
     return word_number(&p, end, UINT64_MAX, &h->cas) && word(&p, end).len == 0;
 }
 

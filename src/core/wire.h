@@ -97,7 +97,7 @@ enum wire_kind {
 
 struct wire_head {
     enum wire_kind kind;
-    bool           has_opaque, key_binary;
+    bool           has_opaque, has_cas, key_binary;
     uint32_t       flags;
     uint64_t       size;   /* VA, VALUE: bytes of the value that follows */
     uint64_t       number; /* NUMBER */

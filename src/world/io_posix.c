@@ -205,8 +205,10 @@ static void world_close(struct io *io, struct io_sock *s, bool reset)
 {
     if (s->fd < 0)
         return;
-    if (reset)
+    if (reset) {
         drop_at_close(s->fd);
+        connect(s->fd, &(struct sockaddr){.sa_family = AF_UNSPEC}, sizeof(struct sockaddr)); /* now, even if a forked child has a copy of it */
+    }
     book_strike(world_of(io), s->slot);
     close(s->fd);
     *s = (struct io_sock)IO_SOCK_CLOSED;
@@ -462,12 +464,13 @@ static bool world_join(struct io *io, struct io_thread *t, nstime deadline)
     while (atomic_load(&t->fate) == RUNNING && world_now(io) < deadline)
         world_wait(io, &t->fate, RUNNING, deadline);
 
-    uint32_t running = RUNNING;
+    pthread_t id = t->id; /* once it is abandoned, t is the thread's to free */
+    uint32_t  running = RUNNING;
     if (atomic_compare_exchange_strong(&t->fate, &running, ABANDONED)) {
-        pthread_detach(t->id);
+        pthread_detach(id);
         return false;
     }
-    pthread_join(t->id, NULL);
+    pthread_join(id, NULL);
     free(t);
     return true;
 }
@@ -492,6 +495,10 @@ struct io_lookup {
     char              host[];
 };
 
+/* Of all clients of the process: a resolver that hangs must not cost a thread for every name and every open. */
+enum { LOOKUPS_MAX = 64 };
+static _Atomic unsigned lookups;
+
 static void keep_address(struct io_address *to, const struct addrinfo *from)
 {
     memcpy(to->bytes, from->ai_addr, from->ai_addrlen);
@@ -512,6 +519,7 @@ static void *lookup_main(void *arg)
         freeaddrinfo(list);
         l->result = n ? n : IO_UNKNOWN_NAME;
     }
+    atomic_fetch_sub(&lookups, 1);
     uint32_t looking = LOOKING;
     if (atomic_compare_exchange_strong(&l->stage, &looking, RINGING)) {
         world_ring(l->io);
@@ -529,10 +537,16 @@ static struct io_lookup *world_lookup(struct io *io, const char *host, uint16_t 
 
     if (!l)
         return NULL;
+    if (atomic_fetch_add(&lookups, 1) >= LOOKUPS_MAX) {
+        atomic_fetch_sub(&lookups, 1);
+        free(l);
+        return NULL;
+    }
     l->io = io;
     snprintf(l->port, sizeof l->port, "%u", (unsigned)port);
     memcpy(l->host, host, size);
     if (start_thread(&id, lookup_main, l, true) != 0) {
+        atomic_fetch_sub(&lookups, 1);
         free(l);
         return NULL;
     }
@@ -604,7 +618,9 @@ static void world_forked(struct io *io)
         if (fd >= 0)
             close(fd);
     }
-    close(p->bell);
+    if (p->bell >= 0)
+        close(p->bell);
+    p->bell = -1; /* it may be done again, when that number is somebody else's */
 }
 
 static struct io *world_begin(const struct world *world, const struct io_options *options)

@@ -25,7 +25,8 @@ struct link {
     nstime            idle_since; /* in the pool: since when */
     nstime            taken;      /* from it: when, by the call that has it */
     bool              pooled;     /* it had served before this call: its death may be old news */
-    bool              late;       /* BROKEN: by a deadline that had passed before there was time to wait */
+    bool              waited;     /* since it was taken: there was time to wait for the server */
+    bool              late;       /* BROKEN: by a deadline, without that */
     struct link      *next;       /* in the pool */
 };
 

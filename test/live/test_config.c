@@ -182,7 +182,7 @@ static void a_server_may_be_down_at_open(void **state)
     int64_t began = now_ms();
     mend_status status = mend_get(c, S("k"), &r);
     must(status < 0 && status != MEND_E_ARGUMENT, "%s", mend_status_name(status));
-    assert_true(now_ms() - began < 100 + SLACK_MS);
+    assert_true(now_ms() - began < 100 + slack_ms());
     assert_string_equal(r.server, m.name);
     await(state_of(c, 0) >= MEND_STATE_DOWN, SOON_MS);
     assert_false(mend_connection_available(c));
@@ -204,24 +204,24 @@ static void a_name_may_be_unknown(void **state)
     mend_client *c = NULL;
     int64_t      began = now_ms();
     must_be(MEND_OK, mend_open(&MEND_CONFIG(.servers = "no-such-name.invalid:11211"), &c, &r), &r);
-    assert_true(now_ms() - began < SLACK_MS);
+    assert_true(now_ms() - began < slack_ms());
     assert_true(mend_connection_available(c));
 
     began = now_ms();
     must(mend_get(c, S("k"), &r) < 0, "%s", mend_status_name(r.status));
-    must(now_ms() - began < 100 + SLACK_MS, "the first call took %d ms", (int)(now_ms() - began));
+    must(now_ms() - began < 100 + slack_ms(), "the first call took %d ms", (int)(now_ms() - began));
     await(state_of(c, 0) >= MEND_STATE_DOWN, SOON_MS);
     began = now_ms();
     for (int i = 0; i < 100; i++)
         must_be(MEND_E_DOWN, mend_get(c, S("k"), &r), &r);
-    must(now_ms() - began < SLACK_MS, "100 calls took %d ms", (int)(now_ms() - began));
+    must(now_ms() - began < slack_ms(), "100 calls took %d ms", (int)(now_ms() - began));
     assert_false(mend_connection_available(c));
     must_be(MEND_E_DOWN, mend_ping(c, &r), &r);
     assert_string_not_equal(seen_at(c, 0).why, "");
 
     began = now_ms();
     mend_close(c);
-    must(now_ms() - began < 100 + SLACK_MS, "mend_close took %d ms", (int)(now_ms() - began));
+    must(now_ms() - began < 100 + slack_ms(), "mend_close took %d ms", (int)(now_ms() - began));
     mend_reply_free(&r);
 }
 
@@ -263,7 +263,7 @@ static void memory_is_ours_and_all_given_back(void **state)
 {
     (void)state;
     struct memcached m;
-    struct counted   memory = {0};
+    static struct counted memory;
     mend_reply       r = MEND_REPLY;
     mend_replies     rs = MEND_REPLIES;
     char             servers[256];
@@ -283,7 +283,7 @@ static void memory_is_ours_and_all_given_back(void **state)
     assert_string_not_equal(r.server, ""); /* still ours */
     mend_reply_free(&r);
     mend_replies_free(&rs);
-    assert_int_equal(memory.live, 0);
+    await(memory.live == 0, SOON_MS);
     assert_int_equal(memory.strange, 0);
     memcached_stop(&m);
 }
@@ -292,7 +292,7 @@ static void a_loop_of_gets_allocates_nothing(void **state)
 {
     (void)state;
     struct memcached m;
-    struct counted   memory = {0};
+    static struct counted memory;
     mend_reply       r = MEND_REPLY;
     memcached_start(&m, "127.0.0.1", NULL);
     mend_client *c = open_up(&MEND_CONFIG(.servers = m.name, .timeout_ms = 10000, .allocator = counted_hooks(&memory)));
@@ -305,7 +305,7 @@ static void a_loop_of_gets_allocates_nothing(void **state)
     assert_int_equal(memory.requests, before);
     mend_close(c);
     mend_reply_free(&r);
-    assert_int_equal(memory.live, 0);
+    await(memory.live == 0, SOON_MS);
     memcached_stop(&m);
 }
 
@@ -319,11 +319,12 @@ static void every_allocation_may_fail(void **state)
     for (int for_good = 0; for_good < 2; for_good++) {
         bool reached = true;
         for (long n = 1; reached && n < 500; n++) {
-            struct counted memory = {.fail_at = n, .fail_on = for_good};
-            mend_reply     r = MEND_REPLY;
-            mend_replies   rs = MEND_REPLIES;
-            mend_client   *c = NULL;
-            mend_status    status = mend_open(&MEND_CONFIG(.servers = m.name, .timeout_ms = 30, .allocator = counted_hooks(&memory)), &c, &r);
+            static struct counted memory;
+            memory = (struct counted){.fail_at = n, .fail_on = for_good};
+            mend_reply   r = MEND_REPLY;
+            mend_replies rs = MEND_REPLIES;
+            mend_client *c = NULL;
+            mend_status  status = mend_open(&MEND_CONFIG(.servers = m.name, .timeout_ms = 30, .allocator = counted_hooks(&memory)), &c, &r);
             must(status == MEND_OK ? c != NULL : status == MEND_E_MEMORY && !c, "allocation %ld: %s", n, mend_status_name(status));
             if (c) {
                 use_it(c, &r, &rs);
@@ -335,6 +336,8 @@ static void every_allocation_may_fail(void **state)
             mend_close(c);
             mend_reply_free(&r);
             mend_replies_free(&rs);
+            for (int64_t until = now_ms() + SOON_MS; memory.live && now_ms() < until;)
+                pause_ms(1); /* a healer that had no turn in 100 ms is left to end by itself */
             must(memory.live == 0 && memory.strange == 0, "allocation %ld: %ld blocks are lost", n, (long)memory.live);
             reached = memory.requests >= n;
         }
@@ -357,5 +360,5 @@ int main(void)
         cmocka_unit_test(a_loop_of_gets_allocates_nothing),
         cmocka_unit_test(every_allocation_may_fail),
     };
-    return cmocka_run_group_tests_name("config", tests, NULL, NULL);
+    return cmocka_run_group_tests_name("config", tests, watch_begins, NULL);
 }

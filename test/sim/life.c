@@ -36,7 +36,7 @@ struct life_now {
 
     unsigned servers, callers, calls_each;
     int      timeout_ms, heal_max_ms, connections_max, idle_max, failures_allowed;
-    bool     binary, memory_fails, stalls, hung_names, moves;
+    bool     binary, memory_fails, poor, stalls, hung_names, moves; /* poor: of memory or of descriptors */
     nstime   calm_at, chaos_ms;
     nstime   stalled; /* for how long threads of ours were stopped, in all... */
     nstime   stalled_last; /* ...and when that last ended */
@@ -164,6 +164,7 @@ static void draw(struct life_now *l)
             net_named(l->net, i);
         if (dream_below(d, 2))
             draw_faults(l, i, dialect);
+        l->poor |= l->memory_fails || net_faults(l->net, i)->no_descriptor;
         binary = binary && (dialect == TOY_META || dialect == TOY_BARE);
         l->at[i] = (struct watched){.well_since = net_well(l->net, i) ? dream_now(d) : NEVER, .gone_since = NEVER};
     }
@@ -373,7 +374,7 @@ static void check_cost(struct caller *c, const mend_reply *r, const struct span 
         return;
     if (r->status == MEND_E_DOWN && was_down(l, r, s) && took > 0)
         dream_fail(l->dream, "a call to server %u, which was down, took %.3f ms", server, (double)took / 1e6);
-    if (l->at[server].gone_since != NEVER && l->at[server].gone_since <= s->began && took > MS(l->timeout_ms) / 2 && r->status < 0 &&
+    if (l->at[server].gone_since != NEVER && l->at[server].gone_since <= s->began && took > MS(l->timeout_ms) / 2 && r->status < 0 && !l->poor &&
         ++l->slow[c->number][server] > 2)
         dream_fail(l->dream, "caller %u had %u slow calls in one outage of server %u", c->number, l->slow[c->number][server], server);
 }

@@ -45,7 +45,7 @@ struct hostile {
     bool             trials;
     const char      *greeting;
     bool             greeting_closes;
-    unsigned         releases, stalled;
+    unsigned             releases, stalled, resets;
 
     struct link link[CONNECTIONS];
     unsigned    accepted, open, open_most;
@@ -461,13 +461,21 @@ static bool gone(int fd)
     return poll(&p, 1, 0) > 0 && p.revents & (POLLRDHUP | POLLHUP | POLLERR | POLLNVAL);
 }
 
+/* Whether the peer ended it so. */
+static bool was_reset(int fd)
+{
+    int       error = 0;
+    socklen_t length = sizeof error;
+    getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length);
+    return error == ECONNRESET;
+}
+
 bool hostile_stall(struct hostile_ask *ask)
 {
     struct hostile *h = ask->server;
     bool            stopping, released, left = false;
 
     pthread_mutex_lock(&h->lock);
-    unsigned began = h->releases;
     h->stalled++;
     pthread_mutex_unlock(&h->lock);
     do {
@@ -475,11 +483,13 @@ bool hostile_stall(struct hostile_ask *ask)
         left = gone(ask->fd);
         pthread_mutex_lock(&h->lock);
         stopping = h->stopping;
-        released = h->releases != began;
+        released = h->releases != ask->releases;
         pthread_mutex_unlock(&h->lock);
     } while (!stopping && !released && !left);
+    bool reset = left && was_reset(ask->fd);
     pthread_mutex_lock(&h->lock);
     h->stalled--;
+    h->resets += reset;
     pthread_mutex_unlock(&h->lock);
     return released && !stopping && !left;
 }
@@ -550,6 +560,7 @@ static void note(struct hostile_ask *ask)
         ask->key_length = (size_t)snprintf(ask->key, sizeof ask->key, "%.250s", ask->word[at]);
 
     pthread_mutex_lock(&h->lock);
+    ask->releases = h->releases;
     if (h->asks < ASKS)
         snprintf(h->asked[h->asks++], sizeof *h->asked, "%.63s", ask->key);
     pthread_mutex_unlock(&h->lock);
@@ -861,6 +872,11 @@ unsigned hostile_open_most(struct hostile *h)
 unsigned hostile_stalled(struct hostile *h)
 {
     return read_locked(h, &h->stalled);
+}
+
+unsigned hostile_resets(struct hostile *h)
+{
+    return read_locked(h, &h->resets);
 }
 
 unsigned hostile_asked(struct hostile *h, const char *key)

@@ -55,6 +55,8 @@ struct hostile_ask {
 
     char  *answer; /* hostile_prepare: what is proper; "" if quiet */
     size_t length;
+
+    unsigned releases; /* how many there had been when it came */
 };
 
 typedef enum hostile_next hostile_handler(struct hostile_ask *ask, void *context);
@@ -89,6 +91,7 @@ unsigned hostile_open(struct hostile *h);
 unsigned hostile_open_most(struct hostile *h);                /* at any one time */
 unsigned hostile_asked(struct hostile *h, const char *key);   /* requests for it, of any kind */
 unsigned hostile_stalled(struct hostile *h);                  /* in hostile_stall now */
+unsigned hostile_resets(struct hostile *h);                   /* connections that the client reset during a stall */
 
 /* ---- For handlers: what to say --------------------------------------------------------- */
 void hostile_prepare(struct hostile_ask *ask);                /* does it, and fills in answer and length */
@@ -97,7 +100,7 @@ bool hostile_write(struct hostile_ask *ask, const char *bytes, size_t n); /* fal
 bool hostile_say(struct hostile_ask *ask, const char *format, ...) __attribute__((format(printf, 2, 3)));
 bool hostile_trickle(struct hostile_ask *ask, const char *bytes, size_t n, int each_ms);
 
-/* Says nothing until released, or the peer is gone, or the server stops: false then. */
+/* Says nothing until there is a release after the request came, or the peer is gone, or the server stops: false then. */
 bool hostile_stall(struct hostile_ask *ask);
 
 /* The value of a meta flag of the request ("O" -> "17"), "" if it has none, NULL if it is not there. */

@@ -3,6 +3,9 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <time.h>
 
@@ -20,6 +23,39 @@ void pause_ms(int ms)
         continue;
 }
 
+/* ---- How late this machine makes us ---- */
+static atomic_int latest_ms;
+
+static void *watch(void *nothing)
+{
+    for (;;) {
+        int64_t began = now_ms();
+        pause_ms(1);
+        int late = (int)(now_ms() - began) - 1;
+        if (late > latest_ms)
+            latest_ms = late;
+    }
+    return nothing;
+}
+
+int watch_begins(void **state)
+{
+    pthread_t thread;
+    sigset_t  all, before;
+    (void)state;
+    sigfillset(&all); /* it takes no signal that is meant for a test */
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int failed = pthread_create(&thread, NULL, watch, NULL);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return failed || pthread_detach(thread);
+}
+
+int slack_ms(void)
+{
+    return 100 + 3 * latest_ms;
+}
+
+/* ---- A client from outside ---- */
 struct seen seen_of(const mend_server *s)
 {
     struct seen seen = {
