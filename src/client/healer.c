@@ -315,13 +315,10 @@ static bool goes_on(const struct life *life)
 
 /* Looks at idle links. When the last connection to a server has died, whoever calls next would be the one to find out
  * why: the healer goes and sees. */
-static void sweep(struct server *s, nstime before, nstime now)
+static void sweep(struct server *s, nstime before)
 {
-    if (!pool_sweep(s, before))
-        return;
-    pthread_mutex_lock(&s->lock);
-    health_suspect(&s->health, now, "the last connection was closed while it was idle");
-    server_publish_and_unlock(s);
+    if (pool_sweep(s, before))
+        server_suspected(s, "the last connection was closed while it was idle");
 }
 
 /* The one left listening has heard something. */
@@ -402,7 +399,7 @@ nstime healer_step(struct life *life, nstime now)
     next = h->sweep_at;
     for (size_t i = 0; i < life->server_count && goes_on(life); i++) {
         if (sweep_due)
-            sweep(&life->servers[i], now - MS(SWEEP_IDLE_MS), now);
+            sweep(&life->servers[i], now - MS(SWEEP_IDLE_MS));
         step(&life->servers[i], now);
         next = time_earlier(next, due(&life->servers[i]));
     }
@@ -439,7 +436,7 @@ static void attend(struct server *s, const struct io_poll *polls)
         link_ready(t->listening, io);
     for (; i < t->polled_end; i++)
         if (polls[i].ready) {
-            sweep(s, NEVER, io->now(io));
+            sweep(s, NEVER);
             break;
         }
 }

@@ -83,6 +83,15 @@ void server_failed(struct server *s, uint32_t generation, const char *why)
     server_publish_and_unlock(s);
 }
 
+void server_suspected(struct server *s, const char *why)
+{
+    nstime now = s->life->io->now(s->life->io);
+
+    pthread_mutex_lock(&s->lock);
+    health_suspect(&s->health, now, why);
+    server_publish_and_unlock(s);
+}
+
 static int64_t ms_until(nstime then, nstime now)
 {
     return then == NEVER ? -1 : then <= now ? 0 : (then - now) / 1000000;

@@ -106,6 +106,7 @@ bool server_shut(const struct server *s, struct gate gate, nstime now);
 /* What a call came to. failed: by the server's fault, on a link that was dialed under this generation. */
 void server_served(struct server *s, uint32_t generation, nstime now);
 void server_failed(struct server *s, uint32_t generation, const char *why);
+void server_suspected(struct server *s, const char *why); /* nothing failed, but a trial is due */
 
 /* After a change of health under the lock; it returns with the lock released, and everyone told. */
 void server_publish_and_unlock(struct server *s);

@@ -251,6 +251,8 @@ void pool_give(struct server *s, struct call *call, struct link *l, bool forgive
     if (l->conn.state == CONN_BROKEN) {
         if (!forgiven && blames_server(l, call))
             server_failed(s, l->generation, l->conn.why);
+        else if (l->late)
+            server_suspected(s, "this process was stopped while it waited for an answer"); /* no blame, but somebody should see */
         pool_link_free(s, l, false);
         return;
     }

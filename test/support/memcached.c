@@ -69,7 +69,7 @@ static socklen_t address(struct sockaddr_storage *a, const char *host, int port,
     struct sockaddr_un  *un = (struct sockaddr_un *)a;
     if (port == 0) {
         un->sun_family = AF_UNIX;
-        snprintf(un->sun_path, sizeof un->sun_path, "%s", path);
+        snprintf(un->sun_path, sizeof un->sun_path, "%s", path ? path : "");
         return sizeof *un;
     }
     if (inet_pton(AF_INET6, host, &v6->sin6_addr) == 1) {
