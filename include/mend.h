@@ -334,8 +334,8 @@ MEND_API mend_status mend_get_and_touch(mend_client *client, mend_bytes key, int
 /* A get without the value (over the classic protocol the value travels, and is dropped). reply may be NULL. */
 MEND_API mend_status mend_exists(mend_client *client, mend_bytes key, mend_reply *reply);
 
-/* Many keys, all servers at the same time, one deadline (making room for n replies, and filling them in, takes about
- * 0.5 us a key besides). Returns MEND_OK if every server
+/* Many keys, all servers at the same time, one deadline (making room for n replies, and filling them in, comes on
+ * top of it, and is felt from some ten thousand keys on). Returns MEND_OK if every server
  * answered, else the first failure in the order of the keys; what the healthy servers
  * said is always filled in. A bad key fails its own element, and the return is then
  * MEND_E_ARGUMENT. Hits have no ttl_s here (MEND_TTL_UNKNOWN). */
