@@ -286,7 +286,7 @@ static void forked_while_down(void **state)
 }
 
 /* A fork from within a thread that is itself in no call, while an answer is under way to another. */
-static enum hostile_next answers_after_a_while(struct hostile_ask *ask, void *context)
+static enum hostile_next answers_after_a_while(struct toy_ask *ask, void *context)
 {
     (void)context;
     if (strcmp(ask->key, "slow") == 0)
@@ -386,12 +386,12 @@ static void on_user(int signal_number)
     users++;
 }
 
-static enum hostile_next hangs_up_on_writers(struct hostile_ask *ask, void *context)
+static enum hostile_next hangs_up_on_writers(struct toy_ask *ask, void *context)
 {
     (void)context;
     if (!ask->body)
         return hostile_answer(ask);
-    return ask->connection % 2 ? HOSTILE_RESET : HOSTILE_CLOSE;
+    return hostile_connection(ask) % 2 ? HOSTILE_RESET : HOSTILE_CLOSE;
 }
 
 /* Every send of this process passes here, the library's too: each says MSG_NOSIGNAL, also

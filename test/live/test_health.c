@@ -137,7 +137,7 @@ static void hung_and_awake_again(void **state)
     memcached_stop(&m);
 }
 
-static enum hostile_next answers_once_released(struct hostile_ask *ask, void *context)
+static enum hostile_next answers_once_released(struct toy_ask *ask, void *context)
 {
     (void)context;
     return hostile_stall(ask) ? hostile_answer(ask) : HOSTILE_CLOSE;
@@ -328,7 +328,7 @@ static void available_until_all_are_down(void **state)
 }
 
 /* ---- What counts, and how much ------------------------------------------------------------------------ */
-static enum hostile_next talks_nonsense_of_bad(struct hostile_ask *ask, void *context)
+static enum hostile_next talks_nonsense_of_bad(struct toy_ask *ask, void *context)
 {
     (void)context;
     if (strcmp(ask->key, "bad") != 0)
@@ -412,7 +412,7 @@ static void half_of_twenty(void **state)
     hostile_stop(h);
 }
 
-static enum hostile_next has_no_memory(struct hostile_ask *ask, void *context)
+static enum hostile_next has_no_memory(struct toy_ask *ask, void *context)
 {
     (void)context;
     return hostile_say(ask, "SERVER_ERROR out of memory storing object\r\n") ? HOSTILE_GO_ON : HOSTILE_CLOSE;
@@ -745,7 +745,7 @@ static void mend_servers_tells_all(void **state)
 }
 
 /* ---- Blame, and its absence ------------------------------------------------------------------------------- */
-static enum hostile_next trickles(struct hostile_ask *ask, void *context)
+static enum hostile_next trickles(struct toy_ask *ask, void *context)
 {
     (void)context;
     hostile_prepare(ask);

@@ -255,7 +255,7 @@ static void faults_under_traffic(void **state)
 }
 
 /* ---- Turns -------------------------------------------------------------------------------------------- */
-static enum hostile_next answers_after(struct hostile_ask *ask, void *context)
+static enum hostile_next answers_after(struct toy_ask *ask, void *context)
 {
     pause_ms(*(int *)context);
     return hostile_answer(ask);

@@ -65,7 +65,7 @@ struct misdeed {
 };
 
 /* Requests that the misdeed is meant for: by key, whichever command and place it has. */
-static bool meant(const struct hostile_ask *ask)
+static bool meant(const struct toy_ask *ask)
 {
     static const char *const keys[] = {"asked", "large", "written", "written large", "counted"};
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
@@ -78,7 +78,7 @@ static bool meant(const struct hostile_ask *ask)
     return false;
 }
 
-static enum hostile_next misbehaves(struct hostile_ask *ask, void *context)
+static enum hostile_next misbehaves(struct toy_ask *ask, void *context)
 {
     const struct misdeed *misdeed = context;
     char                  echo[512], text[2048];
@@ -88,7 +88,7 @@ static enum hostile_next misbehaves(struct hostile_ask *ask, void *context)
     if (misdeed->handler)
         return misdeed->handler(ask, context);
 
-    hostile_echo(ask, echo, sizeof echo);
+    toy_echo(ask, echo, sizeof echo);
     for (const char *c = misdeed->text; *c; c++) {
         if (*c == '$')
             at += (size_t)snprintf(text + at, sizeof text - at, "%s", echo);
@@ -98,74 +98,74 @@ static enum hostile_next misbehaves(struct hostile_ask *ask, void *context)
     return hostile_write(ask, text, at) ? HOSTILE_GO_ON : HOSTILE_CLOSE;
 }
 
-static enum hostile_next closes(struct hostile_ask *ask, void *context)
+static enum hostile_next closes(struct toy_ask *ask, void *context)
 {
     (void)ask;
     (void)context;
     return HOSTILE_CLOSE;
 }
 
-static enum hostile_next resets(struct hostile_ask *ask, void *context)
+static enum hostile_next resets(struct toy_ask *ask, void *context)
 {
     (void)ask;
     (void)context;
     return HOSTILE_RESET;
 }
 
-static enum hostile_next does_it_and_closes(struct hostile_ask *ask, void *context)
+static enum hostile_next does_it_and_closes(struct toy_ask *ask, void *context)
 {
     (void)context;
     hostile_prepare(ask);
     return HOSTILE_CLOSE;
 }
 
-static enum hostile_next stalls(struct hostile_ask *ask, void *context)
+static enum hostile_next stalls(struct toy_ask *ask, void *context)
 {
     (void)context;
     hostile_stall(ask);
     return HOSTILE_CLOSE;
 }
 
-static bool half(struct hostile_ask *ask)
+static bool half(struct toy_ask *ask)
 {
     hostile_prepare(ask);
     return hostile_write(ask, ask->answer, ask->length / 2);
 }
 
-static enum hostile_next half_then_stalls(struct hostile_ask *ask, void *context)
+static enum hostile_next half_then_stalls(struct toy_ask *ask, void *context)
 {
     half(ask);
     return stalls(ask, context);
 }
 
-static enum hostile_next half_then_closes(struct hostile_ask *ask, void *context)
+static enum hostile_next half_then_closes(struct toy_ask *ask, void *context)
 {
     (void)context;
     half(ask);
     return HOSTILE_CLOSE;
 }
 
-static enum hostile_next half_then_resets(struct hostile_ask *ask, void *context)
+static enum hostile_next half_then_resets(struct toy_ask *ask, void *context)
 {
     (void)context;
     half(ask);
     return HOSTILE_RESET;
 }
 
-static enum hostile_next half_then_the_wrong_half(struct hostile_ask *ask, void *context)
+static enum hostile_next half_then_the_wrong_half(struct toy_ask *ask, void *context)
 {
     (void)context;
     return half(ask) && hostile_write(ask, ask->answer, ask->length) ? HOSTILE_GO_ON : HOSTILE_CLOSE;
 }
 
-static enum hostile_next without_its_end(struct hostile_ask *ask, void *context)
+static enum hostile_next without_its_end(struct toy_ask *ask, void *context)
 {
     hostile_prepare(ask);
     hostile_write(ask, ask->answer, ask->length - 2); /* the last CRLF */
     return stalls(ask, context);
 }
 
-static enum hostile_next with_a_pause_before_its_end(struct hostile_ask *ask, void *context)
+static enum hostile_next with_a_pause_before_its_end(struct toy_ask *ask, void *context)
 {
     (void)context;
     hostile_prepare(ask);
@@ -175,7 +175,7 @@ static enum hostile_next with_a_pause_before_its_end(struct hostile_ask *ask, vo
 }
 
 /* So slowly that it is not done by the deadline, and never so slowly that a read would time out. */
-static enum hostile_next trickles(struct hostile_ask *ask, void *context)
+static enum hostile_next trickles(struct toy_ask *ask, void *context)
 {
     (void)context;
     hostile_prepare(ask);
@@ -184,7 +184,7 @@ static enum hostile_next trickles(struct hostile_ask *ask, void *context)
     return HOSTILE_CLOSE;
 }
 
-static enum hostile_next garbage(struct hostile_ask *ask, void *context)
+static enum hostile_next garbage(struct toy_ask *ask, void *context)
 {
     char bytes[3000];
     for (size_t i = 0; i < sizeof bytes; i++)
@@ -193,13 +193,13 @@ static enum hostile_next garbage(struct hostile_ask *ask, void *context)
     return hostile_write(ask, bytes, sizeof bytes) ? HOSTILE_GO_ON : HOSTILE_CLOSE;
 }
 
-static enum hostile_next zeros(struct hostile_ask *ask, void *context)
+static enum hostile_next zeros(struct toy_ask *ask, void *context)
 {
     (void)context;
     return hostile_write(ask, (char[200]){0}, 200) ? HOSTILE_GO_ON : HOSTILE_CLOSE;
 }
 
-static enum hostile_next an_endless_line(struct hostile_ask *ask, void *context)
+static enum hostile_next an_endless_line(struct toy_ask *ask, void *context)
 {
     char line[4096];
     (void)context;
@@ -210,7 +210,7 @@ static enum hostile_next an_endless_line(struct hostile_ask *ask, void *context)
 }
 
 /* The same item for ever, and no end. */
-static enum hostile_next endless_items(struct hostile_ask *ask, void *context)
+static enum hostile_next endless_items(struct toy_ask *ask, void *context)
 {
     (void)context;
     hostile_prepare(ask);
@@ -221,7 +221,7 @@ static enum hostile_next endless_items(struct hostile_ask *ask, void *context)
 }
 
 /* The other key's value, as the answer to this question (the opaque is right). */
-static enum hostile_next for_another_key(struct hostile_ask *ask, void *context)
+static enum hostile_next for_another_key(struct toy_ask *ask, void *context)
 {
     (void)context;
     ask->said_key = "other";
@@ -233,17 +233,17 @@ static enum hostile_next for_another_key(struct hostile_ask *ask, void *context)
 }
 
 /* What was so when another question was asked (the key is right). */
-static enum hostile_next for_another_question(struct hostile_ask *ask, void *context)
+static enum hostile_next for_another_question(struct toy_ask *ask, void *context)
 {
     (void)context;
-    if (hostile_is(ask, "mg"))
+    if (toy_is(ask, "mg"))
         ask->key_length = (size_t)snprintf(ask->key, sizeof ask->key, "other");
     ask->said_opaque = "987654";
     hostile_prepare(ask);
     return hostile_write(ask, ask->answer, ask->length) ? HOSTILE_GO_ON : HOSTILE_CLOSE;
 }
 
-static enum hostile_next twice(struct hostile_ask *ask, void *context)
+static enum hostile_next twice(struct toy_ask *ask, void *context)
 {
     (void)context;
     hostile_prepare(ask);
@@ -471,7 +471,7 @@ struct cut {
     bool           goes_on;
 };
 
-static enum hostile_next cuts(struct hostile_ask *ask, void *context)
+static enum hostile_next cuts(struct toy_ask *ask, void *context)
 {
     struct cut *cut = context;
     if (!meant(ask))
@@ -522,7 +522,7 @@ static void cut_at_every_byte(void **state)
 }
 
 /* ---- Late ----------------------------------------------------------------------------------------------- */
-static enum hostile_next answers_late(struct hostile_ask *ask, void *context)
+static enum hostile_next answers_late(struct toy_ask *ask, void *context)
 {
     (void)context;
     if (!meant(ask))
@@ -861,7 +861,7 @@ static void *asks_away(void *argument)
 }
 
 /* One in twenty goes wrong, each time another way. */
-static enum hostile_next goes_wrong_at_times(struct hostile_ask *ask, void *context)
+static enum hostile_next goes_wrong_at_times(struct toy_ask *ask, void *context)
 {
     static hostile_handler *const ways[] = {closes, resets, half_then_closes, half_then_resets, twice, garbage, for_another_key, for_another_question, half_then_the_wrong_half};
     atomic_uint                  *seed = context;

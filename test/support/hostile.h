@@ -1,12 +1,12 @@
 /* hostile.h - a memcached that misbehaves on demand, on threads of the test's own.
  *
- * It speaks enough meta and classic to be taken for a memcached (a small store, no
- * expiry). What it says to a request is the handler's: one function per misbehaviour.
+ * Its mind is a toy's (toy.h), which parses and does what is asked. What it says to a request is
+ * the handler's: one function per misbehaviour.
  * Requests for the trial key are answered properly whatever the handler, unless
  * `trials` is set, so that calls can fail while trials pass. Every connection and
  * every request is recorded.
  *
- *     static enum hostile_next cuts(struct hostile_ask *ask, void *context)
+ *     static enum hostile_next cuts(struct toy_ask *ask, void *context)
  *     {
  *         hostile_prepare(ask);                              the proper answer, done to the store...
  *         hostile_write(ask, ask->answer, ask->length / 2);  ...half of it
@@ -21,45 +21,21 @@
 #ifndef SUPPORT_HOSTILE_H
 #define SUPPORT_HOSTILE_H
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "support/toy.h"
 
 #define HOSTILE_TRIAL_KEY "mend:trial"
-enum { HOSTILE_WORDS = 4096 };
 
-enum hostile_dialect {
-    HOSTILE_META,    /* 1.6.18: meta and classic */
-    HOSTILE_OLD,     /* 1.6.6: OK for HD, no base64 */
-    HOSTILE_CLASSIC, /* ERROR to meta */
-    HOSTILE_PROXY    /* twemproxy: closes on meta */
+enum hostile_dialect { /* the toy's, by our name */
+    HOSTILE_META = TOY_META,
+    HOSTILE_BARE = TOY_BARE,
+    HOSTILE_OLD = TOY_OLD,
+    HOSTILE_CLASSIC = TOY_CLASSIC,
+    HOSTILE_PROXY = TOY_PROXY
 };
 
 enum hostile_next { HOSTILE_GO_ON, HOSTILE_CLOSE, HOSTILE_RESET };
 
-/* One request, as the handler sees it. */
-struct hostile_ask {
-    struct hostile *server;
-    int             fd;
-    unsigned        connection; /* the how-manieth accepted, from 1 */
-    char           *word[HOSTILE_WORDS]; /* of the request line: word[0] is the command */
-    int             words;
-    bool            meta;
-    char            key[256]; /* the first one, decoded */
-    size_t          key_length;
-    const char     *body; /* of a store */
-    size_t          body_length;
-
-    const char *said_key;    /* echoed in place of the key, where one is echoed: a lie */
-    const char *said_opaque; /* the same for the opaque */
-
-    char  *answer; /* hostile_prepare: what is proper; "" if quiet */
-    size_t length;
-
-    unsigned releases; /* how many there had been when it came */
-};
-
-typedef enum hostile_next hostile_handler(struct hostile_ask *ask, void *context);
+typedef enum hostile_next hostile_handler(struct toy_ask *ask, void *context);
 
 /* ---- The server ------------------------------------------------------------------------ */
 struct hostile *hostile_start(enum hostile_dialect dialect); /* on 127.0.0.1, and listening */
@@ -93,19 +69,15 @@ unsigned hostile_asked(struct hostile *h, const char *key);   /* requests for it
 unsigned hostile_stalled(struct hostile *h);                  /* in hostile_stall now */
 unsigned hostile_resets(struct hostile *h);                   /* connections that the client reset during a stall */
 
-/* ---- For handlers: what to say --------------------------------------------------------- */
-void hostile_prepare(struct hostile_ask *ask);                /* does it, and fills in answer and length */
-enum hostile_next hostile_answer(struct hostile_ask *ask);    /* prepares, writes */
-bool hostile_write(struct hostile_ask *ask, const char *bytes, size_t n); /* false: the peer is gone */
-bool hostile_say(struct hostile_ask *ask, const char *format, ...) __attribute__((format(printf, 2, 3)));
-bool hostile_trickle(struct hostile_ask *ask, const char *bytes, size_t n, int each_ms);
+/* ---- For handlers: what to say; toy_is, toy_flag and toy_echo tell what was asked ---- */
+unsigned hostile_connection(const struct toy_ask *ask);       /* the how-manieth accepted, from 1 */
+void hostile_prepare(struct toy_ask *ask);                /* does it, and fills in answer and length */
+enum hostile_next hostile_answer(struct toy_ask *ask);    /* prepares, writes */
+bool hostile_write(struct toy_ask *ask, const char *bytes, size_t n); /* false: the peer is gone */
+bool hostile_say(struct toy_ask *ask, const char *format, ...) __attribute__((format(printf, 2, 3)));
+bool hostile_trickle(struct toy_ask *ask, const char *bytes, size_t n, int each_ms);
 
 /* Says nothing until there is a release after the request came, or the peer is gone, or the server stops: false then. */
-bool hostile_stall(struct hostile_ask *ask);
-
-/* The value of a meta flag of the request ("O" -> "17"), "" if it has none, NULL if it is not there. */
-const char *hostile_flag(const struct hostile_ask *ask, char flag);
-void        hostile_echo(const struct hostile_ask *ask, char *out, size_t room); /* " O17 kname": those of O and k that were asked for */
-bool        hostile_is(const struct hostile_ask *ask, const char *commands); /* "ma incr decr" */
+bool hostile_stall(struct toy_ask *ask);
 
 #endif

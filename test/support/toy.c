@@ -19,7 +19,6 @@ struct toy {
     struct item *item;
     size_t       items, room;
     uint64_t     cas;
-    char        *answer;
 };
 
 /* ---- Words --------------------------------------------------------------------------------- */
@@ -142,8 +141,8 @@ static bool too_large(struct toy_ask *ask)
  * would not, and *status is one of "NS" "EX" "NF". */
 static struct item *store_as(struct toy_ask *ask, char mode, uint64_t cas, uint32_t flags, const char **status)
 {
-    struct toy *t = ask->toy;
-    struct item    *item = find(t, ask->key, ask->key_length);
+    struct toy  *t = ask->toy;
+    struct item *item = find(t, ask->key, ask->key_length);
     *status = cas && !item ? "NF" : cas && item->cas != cas ? "EX" : "NS";
     if ((cas && (!item || item->cas != cas)) || (mode == 'E' && item) || (strchr("RAP", mode) && !item))
         return NULL;
@@ -176,12 +175,13 @@ static void count_by(struct toy *t, struct item *item, bool down, uint64_t delta
 /* ---- What is proper ------------------------------------------------------------------------------ */
 static void add(struct toy_ask *ask, const char *bytes, size_t n)
 {
-    struct toy *t = ask->toy;
-    t->answer = realloc(t->answer, ask->length + n + 1);
-    memcpy(t->answer + ask->length, bytes, n);
+    if (ask->room < ask->length + n + 1) {
+        ask->room = 2 * (ask->length + n + 1);
+        ask->answer = realloc(ask->answer, ask->room);
+    }
+    memcpy(ask->answer + ask->length, bytes, n);
     ask->length += n;
-    t->answer[ask->length] = 0;
-    ask->answer = t->answer;
+    ask->answer[ask->length] = 0;
 }
 
 static void addf(struct toy_ask *ask, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -258,9 +258,9 @@ static void meta_answer(struct toy_ask *ask, enum toy_dialect dialect, const cha
 
 static void meta_count(struct toy_ask *ask, enum toy_dialect dialect)
 {
-    struct toy *t = ask->toy;
-    struct item    *item = find(t, ask->key, ask->key_length);
-    const char     *initial = toy_flag(ask, 'J'), *delta = toy_flag(ask, 'D'), *mode = toy_flag(ask, 'M');
+    struct toy  *t = ask->toy;
+    struct item *item = find(t, ask->key, ask->key_length);
+    const char  *initial = toy_flag(ask, 'J'), *delta = toy_flag(ask, 'D'), *mode = toy_flag(ask, 'M');
     if (!item && toy_flag(ask, 'N')) {
         item = store(t, ask->key, ask->key_length, initial ? initial : "0", strlen(initial ? initial : "0"), 0);
     } else if (item && !numeric(item)) {
@@ -274,9 +274,9 @@ static void meta_count(struct toy_ask *ask, enum toy_dialect dialect)
 
 static void meta(struct toy_ask *ask, enum toy_dialect dialect)
 {
-    struct toy *t = ask->toy;
-    struct item    *item = find(t, ask->key, ask->key_length);
-    const char     *flag, *status = "HD";
+    struct toy  *t = ask->toy;
+    struct item *item = find(t, ask->key, ask->key_length);
+    const char  *flag, *status = "HD";
 
     if (toy_is(ask, "mn")) {
         addf(ask, "MN\r\n");
@@ -338,8 +338,8 @@ static void classic_store(struct toy_ask *ask)
 
 static void classic(struct toy_ask *ask)
 {
-    struct toy *t = ask->toy;
-    struct item    *item = find(t, ask->key, ask->key_length);
+    struct toy  *t = ask->toy;
+    struct item *item = find(t, ask->key, ask->key_length);
 
     if (ask->body && too_large(ask)) {
         addf(ask, "SERVER_ERROR object too large for cache\r\n");
@@ -384,7 +384,6 @@ void toy_free(struct toy *t)
         return;
     toy_forget_all(t);
     free(t->item);
-    free(t->answer);
     free(t);
 }
 
@@ -459,4 +458,11 @@ void toy_answer(struct toy_ask *ask, enum toy_dialect dialect)
         addf(ask, "ERROR\r\n");
     else
         meta(ask, dialect);
+}
+
+void toy_done(struct toy_ask *ask)
+{
+    free(ask->answer);
+    ask->answer = NULL;
+    ask->room = 0;
 }

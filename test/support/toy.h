@@ -5,7 +5,9 @@
  *
  *     toy_parse    one request, as arrived: its words, key and body
  *     toy_answer   does it to the memory, and fills in the answer
+ *     toy_done     gives back what the ask has kept, after the last request
  *
+ * An ask begins zeroed, and serves for one request after the other.
  * said_key and said_opaque, set in between, are echoed in place of the truth: lies.
  */
 #ifndef SUPPORT_TOY_H
@@ -35,6 +37,7 @@ void        toy_put(struct toy *t, const char *key, const char *value);
 const char *toy_get(const struct toy *t, const char *key, size_t key_length, size_t *length);
 
 struct toy_ask {
+    void       *from; /* whoever parses may keep here whose request it is */
     struct toy *toy;
     char        line[TOY_LINE_MAX];
     char       *word[TOY_WORDS]; /* of the request line: word[0] is the command */
@@ -48,8 +51,9 @@ struct toy_ask {
     const char *said_key;    /* echoed in place of the key, where one is echoed */
     const char *said_opaque; /* the same for the opaque */
 
-    char  *answer; /* the toy's, until the next answer; "" if the request was quiet */
+    char  *answer; /* the ask's, until the next answer; "" if the request was quiet */
     size_t length;
+    size_t room; /* for the answer */
 };
 
 #define TOY_NONSENSE SIZE_MAX
@@ -57,6 +61,7 @@ struct toy_ask {
 /* The request at bytes[0..n): how many bytes it has; 0: it is not all there; TOY_NONSENSE: it never will be. */
 size_t toy_parse(struct toy_ask *ask, struct toy *t, enum toy_dialect dialect, const char *bytes, size_t n);
 void   toy_answer(struct toy_ask *ask, enum toy_dialect dialect);
+void   toy_done(struct toy_ask *ask);
 
 bool        toy_is(const struct toy_ask *ask, const char *commands); /* "ma incr decr" */
 const char *toy_flag(const struct toy_ask *ask, char flag); /* of a meta request: what it carries, "" if nothing, NULL: it is not there */
