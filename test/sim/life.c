@@ -47,7 +47,8 @@ struct life_now {
     size_t         memory, memory_most, blocks;
     unsigned       ended;
     uint64_t       calls;
-    bool           calm;
+    bool           calm, closing;
+    nstime         all_up_at; /* since when every server has been up, as the healer's rounds saw it; NEVER: one is not */
     unsigned       slow[CALLERS_MAX][NET_SERVERS_MAX]; /* slow calls in this outage */
 };
 
@@ -68,7 +69,11 @@ struct block {
 
 static bool runs_out(struct life_now *l)
 {
-    return l->memory_permille && dream_permille(l->dream, l->memory_permille);
+    bool out = l->memory_permille && dream_permille(l->dream, l->memory_permille);
+
+    if (out)
+        net_count(l->net, FAULT_NO_MEMORY);
+    return out;
 }
 
 static void *allocate(size_t size, void *context)
@@ -277,16 +282,20 @@ static void break_something(struct life_now *l, unsigned server)
     after(l, dream_between(d, MS(10), MS(1500)), break_something, (unsigned)dream_below(d, l->servers));
 }
 
+static void watch_healer(void *life);
+
 static void calm_down(struct life_now *l, unsigned server)
 {
     (void)server;
     dream_note(l->dream, "the world is well again");
     l->calm = true;
     l->calm_at = dream_now(l->dream);
+    l->all_up_at = NEVER;
     net_calm(l->net);
     l->memory_permille = 0;
     dream_stalls(l->dream, 0);
     watch(l);
+    watch_healer(l);
 }
 
 /* ---- Calls, and what must be true of every one of them ---- */
@@ -671,6 +680,27 @@ static void all_up(const mend_server *s, void *arg)
                    s->state, s->why);
 }
 
+static void is_up(const mend_server *s, void *arg)
+{
+    bool *up = arg;
+    *up &= s->state == MEND_STATE_UP;
+}
+
+/* The healer has done a round. */
+static void watch_healer(void *arg)
+{
+    struct life_now *l = arg;
+    bool             up = true;
+
+    if (!l->calm || l->closing)
+        return;
+    mend_servers(l->client, is_up, &up);
+    if (!up)
+        l->all_up_at = NEVER;
+    else if (l->all_up_at == NEVER)
+        l->all_up_at = dream_now(l->dream);
+}
+
 /* A fall that is blamed on calls: enough of them must have failed in a row (where one caller's order is ours), and one
  * at least that began since the server was let in. Asked when all calls that were running then have ended. */
 static void check_fall(struct life_now *l, unsigned server)
@@ -746,6 +776,7 @@ static void life_main(void *arg)
     after(l, l->chaos_ms, calm_down, 0);
     dream_wait(l->dream, everybody_ended, l, NEVER);
     mend_servers(l->client, all_up, l);
+    l->closing = true;
     mend_close(l->client);
     for (unsigned i = 0; i < l->callers; i++) {
         mend_reply_free(&callers[i].reply);
@@ -758,32 +789,21 @@ static void life_main(void *arg)
     oracle_end(l->oracle);
 }
 
-static void keep_fault(const char *kind, uint64_t n, void *arg)
-{
-    struct life_report *report = arg;
-    int                 i = 0;
-
-    while (report->faults[i].kind)
-        i++;
-    if (i < LIFE_KINDS - 1) {
-        report->faults[i].kind = kind;
-        report->faults[i].count = n;
-    }
-}
-
 static void stall(nstime by, void *arg)
 {
     struct life_now *l = arg;
+    net_count(l->net, FAULT_STALL);
     l->stalled += by;
     l->stalled_last = dream_now(l->dream);
 }
 
 void life_run(uint64_t seed, FILE *story, struct life_report *report)
 {
-    struct life_now l = {.dream = dream_new(seed, story)};
+    struct life_now l = {.dream = dream_new(seed, story), .all_up_at = NEVER};
 
     *report = (struct life_report){.calls = 0};
     draw(&l);
+    net_on_round(l.net, watch_healer, &l);
     dream_on_stall(l.dream, MS(150), stall, &l);
     dream_stalls(l.dream, l.stalls ? 2 : 0);
     dream_thread(l.dream, life_main, &l);
@@ -793,7 +813,9 @@ void life_run(uint64_t seed, FILE *story, struct life_report *report)
     report->digest = dream_digest(l.dream);
     report->calls = l.calls;
     report->virtual_ms = (uint64_t)(dream_now(l.dream) / 1000000);
-    net_count_faults(l.net, keep_fault, report);
+    memcpy(report->faults, net_counted(l.net), sizeof report->faults);
+    report->up_ns = l.all_up_at - l.calm_at;
+    report->up_within_ns = settling(&l);
     for (struct later *at = l.laters, *next; at; at = next) {
         next = at->next;
         free(at);

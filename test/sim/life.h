@@ -9,12 +9,13 @@
 #include <stdint.h>
 #include <stdio.h>
 
-enum { LIFE_KINDS = 24 };
+#include "sim/fault.h"
 
 struct life_report {
     char     failure[512]; /* "": it went well */
     uint64_t digest, calls, virtual_ms;
-    struct { const char *kind; uint64_t count; } faults[LIFE_KINDS];
+    uint64_t faults[FAULTS];  /* by kind */
+    int64_t  up_ns, up_within_ns; /* from the end of all faults until every server was up; what is promised of that */
 };
 
 /* story: where what happens is told, or NULL. */

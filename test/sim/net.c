@@ -52,8 +52,6 @@ struct server {
     struct net_faults faults;
 };
 
-enum { COUNTS = 24 };
-
 struct net {
     struct io     io;
     struct world  world;
@@ -72,8 +70,10 @@ struct net {
     struct word_wait *waits;
     void (*executed)(unsigned, const struct toy_ask *, void *);
     void            *context;
+    void (*rested)(void *);
+    void            *rested_context;
     _Atomic uint32_t words[2];
-    struct { const char *kind; uint64_t count; } injected[COUNTS];
+    uint64_t         faults[FAULTS]; /* how many there were of each kind */
 };
 
 static struct net *net_of(struct io *io)
@@ -83,23 +83,21 @@ static struct net *net_of(struct io *io)
 
 /* ---- Faults ---- */
 
-static void count_fault(struct net *n, const char *kind)
+void net_count(struct net *n, enum fault kind)
 {
-    for (int i = 0; i < COUNTS; i++) {
-        if (!n->injected[i].kind)
-            n->injected[i].kind = kind;
-        if (strcmp(n->injected[i].kind, kind) == 0) {
-            n->injected[i].count++;
-            return;
-        }
-    }
+    n->faults[kind]++;
 }
 
-static bool strikes(struct net *n, unsigned permille, const char *kind)
+const uint64_t *net_counted(const struct net *n)
+{
+    return n->faults;
+}
+
+static bool strikes(struct net *n, unsigned permille, enum fault kind)
 {
     if (!dream_permille(n->dream, permille))
         return false;
-    count_fault(n, kind);
+    net_count(n, kind);
     return true;
 }
 
@@ -270,25 +268,25 @@ static bool answer(struct line *l, struct toy_ask *ask)
     size_t                   length = ask->length;
     size_t                   cut = dream_below(n->dream, length);
 
-    if (strikes(n, f->silent, "silent")) { /* for good: TCP loses no answer and delivers the next */
+    if (strikes(n, f->silent, FAULT_SILENT)) { /* for good: TCP loses no answer and delivers the next */
         l->gone = true;
         return false;
     }
-    if (strikes(n, f->late, "late")) {
+    if (strikes(n, f->late, FAULT_LATE)) {
         say(l, bytes, length, dream_between(n->dream, 0, f->late_by));
         return true;
     }
-    if (strikes(n, f->cut, "cut")) {
+    if (strikes(n, f->cut, FAULT_CUT)) {
         say(l, bytes, cut, 0);
         l->gone = true; /* silent from now on */
         return false;
     }
-    if (strikes(n, f->cut_and_close, "cut and close") || strikes(n, f->cut_and_reset, "cut and reset")) {
+    if (strikes(n, f->cut_and_close, FAULT_CUT_CLOSE) || strikes(n, f->cut_and_reset, FAULT_CUT_RESET)) {
         say(l, bytes, cut, 0);
         hang_up(l, dream_permille(n->dream, 500));
         return false;
     }
-    if (strikes(n, f->garbage, "garbage")) {
+    if (strikes(n, f->garbage, FAULT_GARBAGE)) {
         char noise[40];
         for (size_t i = 0; i < sizeof noise; i++)
             noise[i] = (char)dream_below(n->dream, 256);
@@ -296,17 +294,17 @@ static bool answer(struct line *l, struct toy_ask *ask)
         say(l, noise, sizeof noise, 0);
         return true;
     }
-    if (strikes(n, f->trickle, "trickle")) {
+    if (strikes(n, f->trickle, FAULT_TRICKLE)) {
         for (size_t i = 0; i < length; i++)
             say(l, bytes + i, 1, (nstime)(i + 1) * dream_between(n->dream, 0, MS(1)));
         return true;
     }
     say(l, bytes, length, 0);
-    if (strikes(n, f->twice, "twice"))
+    if (strikes(n, f->twice, FAULT_TWICE))
         say_later(l, bytes, length, dream_between(n->dream, 0, dream_below(n->dream, 2) ? MS(1) : MS(20)));
-    if (strikes(n, f->blurt, "unasked"))
+    if (strikes(n, f->blurt, FAULT_UNASKED))
         say_later(l, "EN O1\r\n", 7, dream_between(n->dream, 0, MS(50)));
-    if (strikes(n, f->half_close, "half-closed")) {
+    if (strikes(n, f->half_close, FAULT_HALF_CLOSE)) {
         hang_up(l, false);
         return false;
     }
@@ -339,9 +337,9 @@ static void lie(struct line *l, struct toy_ask *ask)
     struct net              *n = l->net;
     const struct net_faults *f = &l->server->faults;
 
-    if (strikes(n, f->wrong_key, "wrong key"))
+    if (strikes(n, f->wrong_key, FAULT_WRONG_KEY))
         mistake_key(l, ask);
-    ask->said_opaque = strikes(n, f->wrong_opaque, "wrong opaque") ? "4294967295" : NULL;
+    ask->said_opaque = strikes(n, f->wrong_opaque, FAULT_WRONG_OPAQUE) ? "4294967295" : NULL;
 }
 
 static bool serve_one(struct line *l)
@@ -358,7 +356,7 @@ static bool serve_one(struct line *l)
     }
     lie(l, &ask);
     bool goes_on = true;
-    if (strikes(l->net, s->faults.server_error, "SERVER_ERROR")) /* before it has done anything */
+    if (strikes(l->net, s->faults.server_error, FAULT_SERVER_ERROR)) /* before it has done anything */
         say(l, "SERVER_ERROR out of memory\r\n", 28, 0);
     else {
         toy_answer(&ask, s->dialect);
@@ -410,13 +408,13 @@ static void settle(void *arg)
 
     if (l->closed || l->state != LINE_DIALING || s->cut)
         return;
-    if (l->address != s->address || strikes(n, s->faults.hang, "dial hangs"))
+    if (l->address != s->address || strikes(n, s->faults.hang, FAULT_DIAL_HANGS))
         return; /* nobody there: silence */
-    bool refused = !s->running || strikes(n, s->faults.refuse, "refused");
+    bool refused = !s->running || strikes(n, s->faults.refuse, FAULT_REFUSED);
     l->state = refused ? LINE_REFUSED : LINE_OPEN;
     l->settled = dream_now(n->dream) + s->latency;
     dream_at(n->dream, l->settled, nothing, NULL);
-    if (!refused && strikes(n, s->faults.full, "too many connections")) {
+    if (!refused && strikes(n, s->faults.full, FAULT_FULL)) {
         say(l, "ERROR Too many open connections\r\n", 33, 0);
         hang_up(l, false);
     }
@@ -443,7 +441,7 @@ void net_kill(struct net *n, unsigned server, bool memory_too)
     struct server *s = &n->servers[server];
 
     dream_note(n->dream, "kill -9 of server %u%s", server, memory_too ? "" : ", whose memory survives");
-    count_fault(n, memory_too ? "killed" : "killed, memory kept");
+    net_count(n, memory_too ? FAULT_KILLED : FAULT_KILLED_KEPT);
     s->running = s->stopped = false;
     each_line(n, s, reset_line);
     if (memory_too)
@@ -469,7 +467,7 @@ void net_stop(struct net *n, unsigned server, bool stopped)
         return;
     dream_note(n->dream, "%s to server %u", stopped ? "SIGSTOP" : "SIGCONT", server);
     if (stopped)
-        count_fault(n, "stopped");
+        net_count(n, FAULT_STOPPED);
     s->stopped = stopped;
     if (!stopped)
         each_line(n, s, serve_line);
@@ -497,7 +495,7 @@ void net_cut(struct net *n, unsigned server, bool cut)
         return;
     dream_note(n->dream, "the network to server %u is %s", server, cut ? "cut" : "whole again");
     if (cut)
-        count_fault(n, "network cut");
+        net_count(n, FAULT_NETWORK_CUT);
     s->cut = cut;
     each_line(n, s, cut ? hold_line : release_line);
 }
@@ -548,7 +546,7 @@ void net_latency(struct net *n, unsigned server, nstime one_way)
 void net_wall(struct net *n, int64_t seconds)
 {
     dream_note(n->dream, "the wall clock jumps by %lld s", (long long)seconds);
-    count_fault(n, "wall clock jumped");
+    net_count(n, FAULT_WALL_CLOCK);
     n->wall += seconds;
 }
 
@@ -564,7 +562,7 @@ void net_move(struct net *n, unsigned server)
     struct server *s = &n->servers[server];
 
     dream_note(n->dream, "server %u moves to another address", server);
-    count_fault(n, "moved");
+    net_count(n, FAULT_MOVED);
     s->address = s->addresses++;
     each_line(n, s, reset_line);
 }
@@ -605,7 +603,7 @@ static int io_dial(struct io *io, struct io_sock *s, const struct io_address *to
     struct net    *n = net_of(io);
     struct server *server = &n->servers[to->bytes[0]];
 
-    if (strikes(n, server->faults.no_descriptor, "no descriptor"))
+    if (strikes(n, server->faults.no_descriptor, FAULT_NO_DESCRIPTOR))
         return IO_RESOURCES;
     if (n->line_count == LINES_MAX) {
         dream_fail(n->dream, "%d connections were opened in one life", n->line_count);
@@ -665,7 +663,7 @@ static ptrdiff_t io_send(struct io *io, struct io_sock *s, const mend_bytes *spa
     }
     if (length == 0)
         return IO_AGAIN;
-    if (strikes(n, l->server->faults.short_send, "short send"))
+    if (strikes(n, l->server->faults.short_send, FAULT_SHORT_SEND))
         length = 1 + dream_below(n->dream, length);
     if (!l->gone || l->server->stopped)
         pipe_add(l, &l->up, bytes, length, 0, served);
@@ -682,7 +680,7 @@ static ptrdiff_t io_recv_now(struct io *io, struct io_sock *s, struct conn_span 
 
     for (size_t i = 0; i < count; i++) {
         size_t want = room[i].len;
-        if (want && strikes(n, l->server->faults.short_recv, "short receive"))
+        if (want && strikes(n, l->server->faults.short_recv, FAULT_SHORT_RECV))
             want = 1 + dream_below(n->dream, want < 32 ? want : 32);
         size_t took = pipe_take(n, &l->down, room[i].data, want);
         got += took;
@@ -791,6 +789,8 @@ static int io_poll(struct io *io, struct io_poll *polls, size_t n, nstime deadli
     struct poll_wait w = {net, polls, n, bell};
     int              ready = 0;
 
+    if (bell && net->rested)
+        net->rested(net->rested_context);
     dream_wait(net->dream, poll_ready, &w, deadline);
     if (bell)
         net->bell = false;
@@ -939,8 +939,8 @@ static struct io_lookup *io_lookup(struct io *io, const char *host, uint16_t por
     n->lookups++;
     *l = (struct io_lookup){.net = n, .server = server_named(n, host), .next = n->all_lookups};
     n->all_lookups = l;
-    bool hangs = strikes(n, l->server->faults.hung_name, "lookup hangs");
-    l->fails = strikes(n, l->server->faults.no_name, "lookup fails");
+    bool hangs = strikes(n, l->server->faults.hung_name, FAULT_HUNG_NAME);
+    l->fails = strikes(n, l->server->faults.no_name, FAULT_NO_NAME);
     l->done = dream_now(n->dream) + (hangs ? dream_between(n->dream, MS(500), MS(3000)) : dream_between(n->dream, 0, MS(5)));
     dream_at(n->dream, l->done, looked_up, l);
     return l;
@@ -1062,14 +1062,14 @@ unsigned net_open_most(const struct net *n)
     return n->open_most;
 }
 
-void net_count_faults(const struct net *n, void (*each)(const char *, uint64_t, void *), void *context)
-{
-    for (int i = 0; i < COUNTS && n->injected[i].kind; i++)
-        each(n->injected[i].kind, n->injected[i].count, context);
-}
-
 void net_on_execute(struct net *n, void (*executed)(unsigned, const struct toy_ask *, void *), void *context)
 {
     n->executed = executed;
     n->context = context;
+}
+
+void net_on_round(struct net *n, void (*rested)(void *), void *context)
+{
+    n->rested = rested;
+    n->rested_context = context;
 }

@@ -12,6 +12,7 @@
 #define SIM_NET_H
 
 #include "sim/dream.h"
+#include "sim/fault.h"
 #include "support/toy.h"
 #include "world/io.h"
 
@@ -53,9 +54,15 @@ bool net_gone(const struct net *n, unsigned server);         /* it answers nothi
 
 unsigned net_open(const struct net *n);      /* sockets of ours that are open */
 unsigned net_open_most(const struct net *n); /* at any one time */
-void     net_count_faults(const struct net *n, void (*each)(const char *kind, uint64_t count, void *context), void *context);
+
+/* How many faults there were, by kind; those that are not the network's are counted by whoever makes them. */
+void            net_count(struct net *n, enum fault kind);
+const uint64_t *net_counted(const struct net *n);
 
 /* Told of every request that a server has executed. */
 void net_on_execute(struct net *n, void (*executed)(unsigned server, const struct toy_ask *ask, void *context), void *context);
+
+/* Told whenever the healer has done what it could, and waits. */
+void net_on_round(struct net *n, void (*rested)(void *context), void *context);
 
 #endif

@@ -16,14 +16,28 @@
 
 #include "sim/life.h"
 
-enum { WORKERS_MAX = 16, AGAIN_EVERY = 64 }; /* every 64th life is lived twice: the same seed must be the same run */
+enum {
+    WORKERS_MAX = 16,
+    AGAIN_EVERY = 64, /* every 64th life is lived twice: the same seed must be the same run */
+    UP_STEP_MS = 5,   /* of the histogram of times until every server was up... */
+    UP_STEPS = 2000,  /* ...whose last step is for all beyond it */
+    LINE_COLUMNS = 110,
+};
+
+/* The worst of something, and whose it was. */
+struct worst {
+    double   value;
+    uint64_t seed;
+};
 
 struct total {
     uint64_t lives, calls, virtual_ms, again;
     uint64_t seed; /* of the first that failed */
     bool     failed;
     char     failure[512];
-    struct { char kind[32]; uint64_t count; } faults[LIFE_KINDS];
+    uint64_t     faults[FAULTS];
+    uint64_t     up[UP_STEPS]; /* how many lives needed so long, after the end of all faults */
+    struct worst up_ms, up_share; /* of what is promised */
 };
 
 struct options {
@@ -40,13 +54,19 @@ static double seconds(void)
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
-static void add_fault(struct total *t, const char *kind, uint64_t count)
+static void worse(struct worst *w, double value, uint64_t seed)
 {
-    int i = 0;
-    while (i < LIFE_KINDS - 1 && t->faults[i].kind[0] && strcmp(t->faults[i].kind, kind) != 0)
-        i++;
-    snprintf(t->faults[i].kind, sizeof t->faults[i].kind, "%s", kind);
-    t->faults[i].count += count;
+    if (value > w->value || (value == w->value && seed < w->seed))
+        *w = (struct worst){value, seed};
+}
+
+static void add_up(struct total *t, const struct life_report *r, uint64_t seed)
+{
+    uint64_t step = (uint64_t)r->up_ns / (UP_STEP_MS * 1000000);
+
+    t->up[step < UP_STEPS ? step : UP_STEPS - 1]++;
+    worse(&t->up_ms, (double)r->up_ns / 1e6, seed);
+    worse(&t->up_share, (double)r->up_ns / (double)r->up_within_ns, seed);
 }
 
 static void live(struct total *t, uint64_t seed)
@@ -63,9 +83,11 @@ static void live(struct total *t, uint64_t seed)
     t->lives++;
     t->calls += r.calls;
     t->virtual_ms += r.virtual_ms;
-    for (int i = 0; i < LIFE_KINDS && r.faults[i].kind; i++)
-        add_fault(t, r.faults[i].kind, r.faults[i].count);
-    if (r.failure[0]) {
+    for (int i = 0; i < FAULTS; i++)
+        t->faults[i] += r.faults[i];
+    if (!r.failure[0])
+        add_up(t, &r, seed);
+    else {
         t->failed = true;
         t->seed = seed;
         snprintf(t->failure, sizeof t->failure, "%s", r.failure);
@@ -89,8 +111,12 @@ static void add(struct total *to, const struct total *t)
     to->calls += t->calls;
     to->virtual_ms += t->virtual_ms;
     to->again += t->again;
-    for (int i = 0; i < LIFE_KINDS && t->faults[i].kind[0]; i++)
-        add_fault(to, t->faults[i].kind, t->faults[i].count);
+    for (int i = 0; i < FAULTS; i++)
+        to->faults[i] += t->faults[i];
+    for (int i = 0; i < UP_STEPS; i++)
+        to->up[i] += t->up[i];
+    worse(&to->up_ms, t->up_ms.value, t->up_ms.seed);
+    worse(&to->up_share, t->up_share.value, t->up_share.seed);
     if (t->failed && (!to->failed || t->seed < to->seed)) {
         to->failed = true;
         to->seed = t->seed;
@@ -103,8 +129,10 @@ static bool collect(struct total *all, int in, pid_t pid)
 {
     struct total t;
     int          status;
-    ssize_t      got = read(in, &t, sizeof t);
+    size_t       got = 0;
 
+    for (ssize_t n; got < sizeof t && (n = read(in, (char *)&t + got, sizeof t - got)) > 0;)
+        got += (size_t)n;
     close(in);
     if (got == sizeof t)
         add(all, &t);
@@ -137,6 +165,28 @@ static bool run_all(const struct options *o, struct total *all)
     return well;
 }
 
+/* The time, in steps, that so large a share of the lives did not exceed. */
+static double up_quantile(const struct total *t, double share)
+{
+    uint64_t all = 0, seen = 0;
+    int      i = 0;
+
+    for (int k = 0; k < UP_STEPS; k++)
+        all += t->up[k];
+    while (i < UP_STEPS - 1 && (double)(seen += t->up[i]) < share * (double)all)
+        i++;
+    double ms = (i + 1) * UP_STEP_MS;
+    return ms < t->up_ms.value ? ms : t->up_ms.value;
+}
+
+static uint64_t all_faults(const struct total *t)
+{
+    uint64_t sum = 0;
+    for (int i = 0; i < FAULTS; i++)
+        sum += t->faults[i];
+    return sum;
+}
+
 static void write_json(const char *path, const struct total *t, double took)
 {
     FILE *f = fopen(path, "w");
@@ -145,21 +195,51 @@ static void write_json(const char *path, const struct total *t, double took)
         perror(path);
         return;
     }
-    fprintf(f, "{\"lives\": %" PRIu64 ", \"calls\": %" PRIu64 ", \"virtual_s\": %.0f, \"seconds\": %.1f, \"lives_a_second\": %.0f, \"lived_twice\": %" PRIu64
-               ", \"failed\": %s, \"faults\": {",
-            t->lives, t->calls, (double)t->virtual_ms / 1e3, took, (double)t->lives / took, t->again, t->failed ? "true" : "false");
-    for (int i = 0; i < LIFE_KINDS && t->faults[i].kind[0]; i++)
-        fprintf(f, "%s\"%s\": %" PRIu64, i ? ", " : "", t->faults[i].kind, t->faults[i].count);
-    fprintf(f, "}}\n");
+    fprintf(f, "{\"lives\": %" PRIu64 ", \"calls\": %" PRIu64 ", \"virtual_s\": %.0f, \"seconds\": %.1f, \"lives_a_second\": %.0f"
+               ", \"lived_twice\": %" PRIu64 ", \"failed\": %s,\n \"up\": {\"p50_ms\": %.0f, \"p99_ms\": %.0f, \"worst_ms\": %.3f"
+               ", \"worst_seed\": %" PRIu64 ", \"worst_share_of_bound\": %.3f, \"worst_share_seed\": %" PRIu64 "},\n \"faults_in_all\": %" PRIu64
+               ", \"faults\": {",
+            t->lives, t->calls, (double)t->virtual_ms / 1e3, took, (double)t->lives / took, t->again, t->failed ? "true" : "false",
+            up_quantile(t, 0.5), up_quantile(t, 0.99), t->up_ms.value, t->up_ms.seed, t->up_share.value, t->up_share.seed, all_faults(t));
+    for (int i = 0; i < FAULTS; i++) {
+        if (i == 0 || strcmp(fault_kinds[i].group, fault_kinds[i - 1].group) != 0)
+            fprintf(f, "%s\n  \"%s\": {", i ? "}," : "", fault_kinds[i].group);
+        else
+            fprintf(f, ", ");
+        fprintf(f, "\"%s\": %" PRIu64, fault_kinds[i].name, t->faults[i]);
+    }
+    fprintf(f, "}}}\n");
     fclose(f);
+}
+
+/* A line a group, and more where it gets too long. */
+static void print_faults(const struct total *t)
+{
+    const char *group = "";
+    char        item[80];
+    int         column = 0;
+
+    printf("faults injected: %" PRIu64 "\n", all_faults(t));
+    for (int i = 0; i < FAULTS; i++) {
+        int  n = snprintf(item, sizeof item, "%s %" PRIu64, fault_kinds[i].name, t->faults[i]);
+        bool fresh = strcmp(group, fault_kinds[i].group) != 0;
+        if (fresh || column + n + 2 > LINE_COLUMNS)
+            column = printf("%s  %-9s %s", i ? "\n" : "", fresh ? fault_kinds[i].group : "", item);
+        else
+            column += printf("; %s", item);
+        group = fault_kinds[i].group;
+    }
+    printf("\n");
 }
 
 static void print_total(const struct total *t, double took)
 {
     printf("%" PRIu64 " lives, %" PRIu64 " calls, %.1f hours dreamt in %.1f s: %.0f lives a second; %" PRIu64 " were lived twice, and were the same\n", t->lives,
            t->calls, (double)t->virtual_ms / 3.6e6, took, (double)t->lives / took, t->again);
-    for (int i = 0; i < LIFE_KINDS && t->faults[i].kind[0]; i++)
-        printf("%10" PRIu64 "  %s\n", t->faults[i].count, t->faults[i].kind);
+    print_faults(t);
+    printf("all servers up, after the faults had ended: p50 %.0f ms, p99 %.0f ms, worst %.0f ms (seed %" PRIu64 "); at most %.0f %% of what is promised (seed %" PRIu64
+           ")\n",
+           up_quantile(t, 0.5), up_quantile(t, 0.99), t->up_ms.value, t->up_ms.seed, 100 * t->up_share.value, t->up_share.seed);
 }
 
 static int tell(uint64_t seed)

@@ -1,0 +1,22 @@
+/* fault.h - the kinds of faults that a life may suffer, and what they are called where they are counted. */
+#ifndef SIM_FAULT_H
+#define SIM_FAULT_H
+
+enum fault {
+    FAULT_KILLED, FAULT_KILLED_KEPT, FAULT_STOPPED, FAULT_MOVED,
+    FAULT_NETWORK_CUT, FAULT_REFUSED, FAULT_DIAL_HANGS, FAULT_FULL, FAULT_SHORT_SEND, FAULT_SHORT_RECV,
+    FAULT_SILENT, FAULT_LATE, FAULT_TRICKLE, FAULT_CUT, FAULT_CUT_CLOSE, FAULT_CUT_RESET, FAULT_HALF_CLOSE,
+    FAULT_SERVER_ERROR, FAULT_GARBAGE, FAULT_WRONG_KEY, FAULT_WRONG_OPAQUE, FAULT_TWICE, FAULT_UNASKED,
+    FAULT_NO_NAME, FAULT_SLOW_NAME, FAULT_HUNG_NAME, FAULT_NEW_LIST, FAULT_NOT_LISTED, FAULT_DEAD_ADDRESS, FAULT_SILENT_ADDRESS,
+    FAULT_NO_DESCRIPTOR, FAULT_NO_MEMORY, FAULT_STALL, FAULT_WALL_CLOCK,
+    FAULTS
+};
+
+/* Those of one group follow each other. */
+struct fault_kind {
+    const char *group, *name;
+};
+
+extern const struct fault_kind fault_kinds[FAULTS];
+
+#endif
