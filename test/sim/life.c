@@ -36,7 +36,8 @@ struct life_now {
 
     unsigned servers, callers, calls_each;
     int      timeout_ms, heal_max_ms, connections_max, idle_max, failures_allowed;
-    bool     binary, memory_fails, poor, stalls, hung_names, moves; /* poor: of memory or of descriptors */
+    bool     binary, memory_fails, poor, stalls, slow_names, hung_names, moves; /* poor: of memory or of descriptors */
+    bool     local[NET_SERVERS_MAX]; /* on a Unix socket */
     nstime   calm_at, chaos_ms;
     nstime   stalled; /* for how long threads of ours were stopped, in all... */
     nstime   stalled_last; /* ...and when that last ended */
@@ -138,8 +139,34 @@ static void draw_faults(struct life_now *l, unsigned server, enum toy_dialect di
         .twice = tells ? maybe(d, 5, 60) : 0, .blurt = tells ? maybe(d, 6, 60) : 0, .server_error = maybe(d, 5, 60),
         .refuse = maybe(d, 5, 300), .hang = maybe(d, 6, 200), .full = maybe(d, 6, 200),
         .short_send = maybe(d, 3, 500), .short_recv = maybe(d, 3, 500),
-        .no_name = maybe(d, 5, 300), .hung_name = l->hung_names ? 200 : 0, .no_descriptor = maybe(d, 10, 60),
+        .no_name = maybe(d, 5, 300), .slow_name = maybe(d, 3, 500), .hung_name = l->hung_names ? 200 : 0,
+        .new_list = maybe(d, 2, 900), .not_listed = maybe(d, 2, 200), .no_descriptor = maybe(d, 10, 60),
     };
+}
+
+/* Where a server is: at an address, at the end of a name, or on this machine. */
+static void draw_place(struct life_now *l, unsigned server)
+{
+    struct dream *d = l->dream;
+    nstime        latency = dream_between(d, 20000, dream_below(d, 3) ? 200000 : 2000000);
+    /* Each address that says nothing has its share of the time, which must do for a trial of the one that is good. */
+    unsigned addresses = (unsigned)(MS(l->timeout_ms) * 3 / 4 / (16 * latency + MS(1)));
+
+    switch (dream_below(d, 6)) {
+    case 0: case 1:
+        net_named(l->net, server);
+        if (addresses > 1 && dream_below(d, 3)) {
+            net_listed(l->net, server, addresses);
+            l->moves = true;
+        }
+        break;
+    case 2:
+        net_unix(l->net, server);
+        l->local[server] = true;
+        latency = dream_between(d, 1000, 20000);
+        break;
+    }
+    net_latency(l->net, server, latency);
 }
 
 static void draw(struct life_now *l)
@@ -164,11 +191,10 @@ static void draw(struct life_now *l)
     for (unsigned i = 0; i < l->servers; i++) {
         enum toy_dialect dialect = dialects[dream_below(d, sizeof dialects / sizeof *dialects)];
         net_speak(l->net, i, dialect);
-        net_latency(l->net, i, dream_between(d, 20000, dream_below(d, 3) ? 200000 : 2000000));
-        if (dream_below(d, 3) == 0)
-            net_named(l->net, i);
+        draw_place(l, i);
         if (dream_below(d, 2))
             draw_faults(l, i, dialect);
+        l->slow_names |= net_faults(l->net, i)->slow_name > 0;
         l->poor |= l->memory_fails || net_faults(l->net, i)->no_descriptor;
         binary = binary && (dialect == TOY_META || dialect == TOY_BARE);
         l->at[i] = (struct watched){.well_since = net_well(l->net, i) ? dream_now(d) : NEVER, .gone_since = NEVER};
@@ -250,7 +276,10 @@ static void break_something(struct life_now *l, unsigned server)
 
     if (l->calm)
         return;
-    switch (dream_below(d, 7)) {
+    unsigned what = (unsigned)dream_below(d, 7);
+    if (l->local[server] && (what == 4 || what == 5)) /* neither cut off nor moved */
+        what = 2;
+    switch (what) {
     case 0:
     case 1: {
         bool memory_too = dream_below(d, 3) > 0;
@@ -345,7 +374,8 @@ static bool excused(struct life_now *l, const mend_reply *r)
 
 static nstime settling(const struct life_now *l)
 {
-    return MS(l->heal_max_ms) + 2 * MS(l->timeout_ms) + MS(100) + (l->moves ? MS(1100) : 0) + (l->hung_names ? MS(3000) : 0);
+    nstime names = (l->moves ? MS(1100) : 0) + (l->slow_names ? MS(100) : 0) + (l->hung_names ? MS(3000) : 0);
+    return MS(l->heal_max_ms) + 2 * MS(l->timeout_ms) + MS(100) + names;
 }
 
 /* After a while in which the process was stopped, we may have taken our own absence for a server's. */

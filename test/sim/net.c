@@ -5,7 +5,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { WINDOW_BYTES = 64 * 1024, LINES_MAX = 8192, NAME_BYTES = 24 };
+enum {
+    WINDOW_BYTES = 64 * 1024,
+    LINES_MAX = 8192,
+    NAME_BYTES = 24,
+    LIST_MAX = 10, /* addresses of one name... */
+    LIST_TRIED = 8, /* ...and how many of them the library says that it tries */
+};
 
 /* ---- Bytes on their way: one direction of a connection ---- */
 
@@ -25,6 +31,12 @@ struct pipe {
 
 enum line_state { LINE_DIALING, LINE_OPEN, LINE_REFUSED };
 
+/* What an address leads to: it is a server's if it has the number that this has now. */
+struct place {
+    unsigned char server, dead; /* dead: a machine is there, and refuses; else nobody is */
+    uint16_t      number;
+};
+
 /* One connection, ours to a server. */
 struct line {
     struct net      *net;
@@ -32,7 +44,7 @@ struct line {
     int              fd;
     enum line_state  state;
     nstime           settled; /* when the dial ends; NEVER: it hangs */
-    unsigned         address; /* that was dialed */
+    struct place     place; /* that was dialed */
     struct pipe      up, down;
     bool             closed; /* by us */
     bool             gone;   /* by the server */
@@ -44,8 +56,11 @@ struct server {
     struct net       *net;
     unsigned          index;
     char              name[NAME_BYTES];
-    bool              running, stopped, cut, named;
-    unsigned          address, addresses; /* the one that it has now, and the next new one */
+    bool              running, stopped, cut, named, is_unix;
+    struct place      place;
+    struct place      list[LIST_MAX]; /* what its name is found to be */
+    unsigned          listed, list_most;
+    uint16_t          numbers; /* how many it has had */
     nstime            latency;
     enum toy_dialect  dialect;
     struct toy       *memory;
@@ -399,25 +414,113 @@ static void served(void *arg)
         hang_up(l, false);
 }
 
+static void accept_line(struct line *l)
+{
+    struct net *n = l->net;
+
+    l->state = LINE_OPEN;
+    if (strikes(n, l->server->faults.full, FAULT_FULL)) {
+        say(l, "ERROR Too many open connections\r\n", 33, 0);
+        hang_up(l, false);
+    }
+}
+
+/* The addresses of a name that are no server's. */
+static bool nobody_there(struct line *l)
+{
+    if (l->place.number == l->server->place.number)
+        return false;
+    net_count(l->net, l->place.dead ? FAULT_DEAD_ADDRESS : FAULT_SILENT_ADDRESS);
+    return true;
+}
+
 /* A connection request has come to the server's machine, or its refusal is decided. */
 static void settle(void *arg)
 {
     struct line   *l = arg;
     struct net    *n = l->net;
     struct server *s = l->server;
+    bool           refused;
 
     if (l->closed || l->state != LINE_DIALING || s->cut)
         return;
-    if (l->address != s->address || strikes(n, s->faults.hang, FAULT_DIAL_HANGS))
-        return; /* nobody there: silence */
-    bool refused = !s->running || strikes(n, s->faults.refuse, FAULT_REFUSED);
-    l->state = refused ? LINE_REFUSED : LINE_OPEN;
+    if (nobody_there(l)) {
+        refused = l->place.dead;
+        if (!refused)
+            return;
+    } else {
+        if (strikes(n, s->faults.hang, FAULT_DIAL_HANGS))
+            return;
+        refused = !s->running || strikes(n, s->faults.refuse, FAULT_REFUSED);
+    }
     l->settled = dream_now(n->dream) + s->latency;
     dream_at(n->dream, l->settled, nothing, NULL);
-    if (!refused && strikes(n, s->faults.full, FAULT_FULL)) {
-        say(l, "ERROR Too many open connections\r\n", 33, 0);
-        hang_up(l, false);
-    }
+    if (refused)
+        l->state = LINE_REFUSED;
+    else
+        accept_line(l);
+}
+
+/* On a Unix socket there is no way to go: it is decided at once. A full backlog refuses. */
+static int settle_unix(struct line *l)
+{
+    struct net    *n = l->net;
+    struct server *s = l->server;
+
+    l->settled = dream_now(n->dream);
+    l->state = LINE_REFUSED;
+    if (!s->running || strikes(n, s->faults.refuse, FAULT_REFUSED) || strikes(n, s->faults.hang, FAULT_REFUSED))
+        return IO_REFUSED;
+    accept_line(l);
+    return IO_DONE;
+}
+
+/* ---- Names and their addresses ---- */
+
+static void exchange(struct place *a, struct place *b)
+{
+    struct place t = *a;
+    *a = *b;
+    *b = t;
+}
+
+/* A name's addresses, drawn anew. The server's own is among those that are tried, unless it is to be missing. */
+static void list_anew(struct server *s, bool without)
+{
+    struct dream *d = s->net->dream;
+
+    s->listed = 1 + (unsigned)dream_below(d, s->list_most);
+    for (unsigned i = 0; i < s->listed; i++)
+        s->list[i] = (struct place){.server = (unsigned char)s->index, .dead = dream_below(d, 2) == 0, .number = s->numbers++};
+    if (!without)
+        s->list[dream_below(d, s->listed < LIST_TRIED ? s->listed : LIST_TRIED)] = s->place;
+}
+
+static bool is_listed(const struct server *s)
+{
+    for (unsigned i = 0; i < s->listed && i < LIST_TRIED; i++)
+        if (s->list[i].number == s->place.number)
+            return true;
+    return false;
+}
+
+/* What a lookup finds: now and then another list, and often another order. */
+static void consult(struct server *s)
+{
+    struct net *n = s->net;
+    unsigned    tried = s->listed < LIST_TRIED ? s->listed : LIST_TRIED;
+
+    if (strikes(n, s->faults.new_list, FAULT_NEW_LIST))
+        list_anew(s, strikes(n, s->faults.not_listed, FAULT_NOT_LISTED));
+    else if (tried > 1)
+        exchange(&s->list[dream_below(n->dream, tried)], &s->list[dream_below(n->dream, tried)]);
+}
+
+static struct io_address address_of(struct place p)
+{
+    struct io_address to = {.len = sizeof p};
+    memcpy(to.bytes, &p, sizeof p);
+    return to;
 }
 
 /* ---- What happens to servers ---- */
@@ -491,7 +594,7 @@ void net_cut(struct net *n, unsigned server, bool cut)
 {
     struct server *s = &n->servers[server];
 
-    if (s->cut == cut)
+    if (s->cut == cut || s->is_unix)
         return;
     dream_note(n->dream, "the network to server %u is %s", server, cut ? "cut" : "whole again");
     if (cut)
@@ -526,6 +629,8 @@ void net_calm(struct net *n)
 {
     for (unsigned i = 0; i < n->count; i++) {
         n->servers[i].faults = (struct net_faults){0};
+        if (!is_listed(&n->servers[i]))
+            list_anew(&n->servers[i], false);
         net_cut(n, i, false);
         if (!n->servers[i].running)
             net_start(n, i);
@@ -557,13 +662,32 @@ void net_named(struct net *n, unsigned server)
     snprintf(s->name, sizeof s->name, "cache%u.test:11211", server);
 }
 
+void net_listed(struct net *n, unsigned server, unsigned most)
+{
+    struct server *s = &n->servers[server];
+    s->list_most = most < LIST_MAX ? most : LIST_MAX;
+    list_anew(s, false);
+}
+
+void net_unix(struct net *n, unsigned server)
+{
+    struct server *s = &n->servers[server];
+    s->is_unix = true;
+    snprintf(s->name, sizeof s->name, "unix:/run/cache%u", server);
+}
+
 void net_move(struct net *n, unsigned server)
 {
     struct server *s = &n->servers[server];
 
     dream_note(n->dream, "server %u moves to another address", server);
     net_count(n, FAULT_MOVED);
-    s->address = s->addresses++;
+    unsigned at = 0;
+    while (at < s->listed && s->list[at].number != s->place.number)
+        at++;
+    s->place.number = s->numbers++;
+    if (at < s->listed)
+        s->list[at] = s->place;
     each_line(n, s, reset_line);
 }
 
@@ -601,8 +725,14 @@ static struct line *line_of(struct io *io, const struct io_sock *s)
 static int io_dial(struct io *io, struct io_sock *s, const struct io_address *to)
 {
     struct net    *n = net_of(io);
-    struct server *server = &n->servers[to->bytes[0]];
+    struct place   place;
 
+    memcpy(&place, to->bytes, sizeof place);
+    if (to->len != sizeof place || place.server >= n->count) {
+        dream_fail(n->dream, "an address was dialed that nobody gave");
+        return IO_FAILED;
+    }
+    struct server *server = &n->servers[place.server];
     if (strikes(n, server->faults.no_descriptor, FAULT_NO_DESCRIPTOR))
         return IO_RESOURCES;
     if (n->line_count == LINES_MAX) {
@@ -612,7 +742,7 @@ static int io_dial(struct io *io, struct io_sock *s, const struct io_address *to
     struct line *l = calloc(1, sizeof *l);
     l->net = n;
     l->server = server;
-    l->address = to->bytes[1];
+    l->place = server->is_unix ? server->place : place; /* a path leads to whoever is there */
     l->settled = NEVER;
     l->up.fin = l->up.rst = l->down.fin = l->down.rst = NEVER;
     l->fd = n->line_count + 3;
@@ -622,7 +752,9 @@ static int io_dial(struct io *io, struct io_sock *s, const struct io_address *to
         n->open_most = n->open;
     if (n->open > n->sockets_max)
         dream_fail(n->dream, "%u sockets are open, more than the %zu that were promised", n->open, n->sockets_max);
-    dream_note(n->dream, "dial %d to server %u", l->fd, server->index);
+    dream_note(n->dream, "dial %d to server %u, address %u", l->fd, server->index, place.number);
+    if (server->is_unix)
+        return settle_unix(l);
     dream_at(n->dream, dream_now(n->dream) + server->latency, settle, l);
     return IO_AGAIN;
 }
@@ -653,7 +785,7 @@ static ptrdiff_t io_send(struct io *io, struct io_sock *s, const mend_bytes *spa
     char         bytes[WINDOW_BYTES];
     size_t       length = 0, room;
 
-    if (here(n, l->down.rst))
+    if (here(n, l->down.rst) || (l->server->is_unix && l->down.fin != NEVER))
         return IO_RESET;
     room = WINDOW_BYTES > l->up.on_the_way ? WINDOW_BYTES - l->up.on_the_way : 0;
     for (size_t i = 0; i < count; i++) {
@@ -734,7 +866,7 @@ static void io_close(struct io *io, struct io_sock *s, bool reset)
     l->closed = true;
     n->open--;
     pipe_drop(&l->down);
-    if (reset) {
+    if (reset && !l->server->is_unix) {
         struct segment **at = &l->up.first;
         while (*at && here(n, (*at)->when)) /* the server's kernel has it */
             at = &(*at)->next;
@@ -897,28 +1029,24 @@ struct io_lookup {
     struct io_lookup *next;
 };
 
-static struct server *server_named(struct net *n, const char *host)
+static struct server *server_named(struct net *n, const char *host, bool is_unix)
 {
+    size_t scheme = is_unix ? strlen("unix:") : 0;
+
     for (unsigned i = 0; i < n->count; i++)
-        if (strncmp(n->servers[i].name, host, strlen(host)) == 0)
+        if (n->servers[i].is_unix == is_unix && strncmp(n->servers[i].name + scheme, host, strlen(host)) == 0)
             return &n->servers[i];
     return NULL;
 }
 
-static struct io_address address_of(const struct server *s)
-{
-    return (struct io_address){.bytes = {(unsigned char)s->index, (unsigned char)s->address}, .len = 2};
-}
-
 static int io_address(struct io *io, const char *host, uint16_t port, bool is_unix, struct io_address *to)
 {
-    struct server *s = server_named(net_of(io), host);
+    struct server *s = server_named(net_of(io), host, is_unix);
 
     (void)port;
-    (void)is_unix;
     if (!s || s->named)
         return IO_AGAIN;
-    *to = address_of(s);
+    *to = address_of(s->place);
     return IO_DONE;
 }
 
@@ -937,24 +1065,34 @@ static struct io_lookup *io_lookup(struct io *io, const char *host, uint16_t por
 
     (void)port;
     n->lookups++;
-    *l = (struct io_lookup){.net = n, .server = server_named(n, host), .next = n->all_lookups};
+    *l = (struct io_lookup){.net = n, .server = server_named(n, host, false), .next = n->all_lookups};
     n->all_lookups = l;
-    bool hangs = strikes(n, l->server->faults.hung_name, FAULT_HUNG_NAME);
-    l->fails = strikes(n, l->server->faults.no_name, FAULT_NO_NAME);
-    l->done = dream_now(n->dream) + (hangs ? dream_between(n->dream, MS(500), MS(3000)) : dream_between(n->dream, 0, MS(5)));
+    const struct net_faults *f = &l->server->faults;
+    nstime                   takes = dream_between(n->dream, 0, MS(5));
+    if (strikes(n, f->hung_name, FAULT_HUNG_NAME))
+        takes = dream_between(n->dream, MS(500), MS(3000));
+    else if (strikes(n, f->slow_name, FAULT_SLOW_NAME))
+        takes = dream_between(n->dream, MS(5), MS(100));
+    l->fails = strikes(n, f->no_name, FAULT_NO_NAME);
+    l->done = dream_now(n->dream) + takes;
     dream_at(n->dream, l->done, looked_up, l);
     return l;
 }
 
 static int io_looked_up(struct io *io, struct io_lookup *l, struct io_address *to, size_t most)
 {
-    (void)most;
+    struct server *s = l->server;
+    unsigned       found = 0;
+
     if (!here(net_of(io), l->done))
         return IO_AGAIN;
     if (l->fails)
         return IO_UNKNOWN_NAME;
-    *to = address_of(l->server);
-    return 1;
+    consult(s);
+    for (; found < s->listed && found < most; found++)
+        to[found] = address_of(s->list[found]);
+    dream_note(net_of(io)->dream, "the name of server %u has %u addresses, the first of which is %u", s->index, found, s->list[0].number);
+    return (int)found;
 }
 
 static void io_lookup_drop(struct io *io, struct io_lookup *l)
@@ -1025,7 +1163,9 @@ struct net *net_new(struct dream *d, unsigned servers)
     };
     for (unsigned i = 0; i < servers; i++) {
         struct server *s = &n->servers[i];
-        *s = (struct server){.net = n, .index = i, .running = true, .addresses = 1, .latency = 50000, .dialect = TOY_META, .memory = toy_new()};
+        *s = (struct server){.net = n, .index = i, .running = true, .list_most = 1, .numbers = 1, .latency = 50000, .dialect = TOY_META, .memory = toy_new()};
+        s->place.server = (unsigned char)i;
+        s->list[s->listed++] = s->place;
         snprintf(s->name, sizeof s->name, "10.0.0.%u:11211", i + 1);
     }
     return n;

@@ -23,7 +23,8 @@ struct net_faults {
     unsigned silent, cut, cut_and_close, cut_and_reset, half_close, trickle, late, garbage, wrong_key, wrong_opaque, twice, blurt, server_error;
     unsigned refuse, hang, full; /* dials: refused, never connected, greeted with "ERROR Too many open connections" */
     unsigned short_send, short_recv;
-    unsigned no_name, hung_name; /* lookups */
+    unsigned no_name, slow_name, hung_name; /* lookups */
+    unsigned new_list, not_listed; /* lookups that find other addresses than the last; of these, those that miss the server */
     unsigned no_descriptor;      /* dials for which this machine has no descriptor */
     nstime   late_by;
 };
@@ -35,8 +36,10 @@ void        net_free(struct net *n);
 
 const struct world *net_world(struct net *n);
 const char         *net_name(struct net *n, unsigned server); /* for the list of servers */
-void                net_named(struct net *n, unsigned server);  /* it is known by a name that has to be looked up */
-void                net_move(struct net *n, unsigned server);   /* that name has another address from now on; the old one is silent */
+void                net_unix(struct net *n, unsigned server);   /* it listens on a Unix socket, and cannot be cut off */
+void                net_named(struct net *n, unsigned server);  /* it is known by a name that has to be looked up... */
+void                net_listed(struct net *n, unsigned server, unsigned most); /* ...and has up to so many addresses, all but one dead or silent */
+void                net_move(struct net *n, unsigned server);   /* it has another address from now on; the old one is silent */
 
 struct net_faults *net_faults(struct net *n, unsigned server);
 void               net_calm(struct net *n); /* no fault any more, every server runs, nothing is cut */
