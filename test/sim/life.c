@@ -45,6 +45,7 @@ struct life_now {
     struct watched at[NET_SERVERS_MAX];
     struct later  *laters; /* all there ever were */
     unsigned       memory_permille;
+    int            memory_left; /* allocations until there is no more memory at all; below 0: nothing of the kind */
     size_t         memory, memory_most, blocks;
     unsigned       ended;
     uint64_t       calls;
@@ -70,8 +71,10 @@ struct block {
 
 static bool runs_out(struct life_now *l)
 {
-    bool out = l->memory_permille && dream_permille(l->dream, l->memory_permille);
+    bool out = l->memory_left == 0 || (l->memory_permille && dream_permille(l->dream, l->memory_permille));
 
+    if (l->memory_left > 0)
+        l->memory_left--;
     if (out)
         net_count(l->net, FAULT_NO_MEMORY);
     return out;
@@ -155,10 +158,8 @@ static void draw_place(struct life_now *l, unsigned server)
     switch (dream_below(d, 6)) {
     case 0: case 1:
         net_named(l->net, server);
-        if (addresses > 1 && dream_below(d, 3)) {
+        if (addresses > 1 && dream_below(d, 3))
             net_listed(l->net, server, addresses);
-            l->moves = true;
-        }
         break;
     case 2:
         net_unix(l->net, server);
@@ -195,6 +196,7 @@ static void draw(struct life_now *l)
         if (dream_below(d, 2))
             draw_faults(l, i, dialect);
         l->slow_names |= net_faults(l->net, i)->slow_name > 0;
+        l->moves |= net_faults(l->net, i)->not_listed > 0;
         l->poor |= l->memory_fails || net_faults(l->net, i)->no_descriptor;
         binary = binary && (dialect == TOY_META || dialect == TOY_BARE);
         l->at[i] = (struct watched){.well_since = net_well(l->net, i) ? dream_now(d) : NEVER, .gone_since = NEVER};
@@ -322,6 +324,7 @@ static void calm_down(struct life_now *l, unsigned server)
     l->all_up_at = NEVER;
     net_calm(l->net);
     l->memory_permille = 0;
+    l->memory_left = -1;
     dream_stalls(l->dream, 0);
     watch(l);
     watch_healer(l);
@@ -496,24 +499,77 @@ static void get(struct caller *c, unsigned key)
     oracle_read(l->oracle, key, &c->reply, s.began);
 }
 
+/* A call for many that has to make room for its replies may find that there is none, from some point of it on. */
+static struct span begin_many(struct caller *c)
+{
+    struct life_now *l = c->life;
+
+    if (l->memory_permille && dream_below(l->dream, 3) == 0) {
+        mend_replies_free(&c->replies);
+        l->memory_left = (int)dream_below(l->dream, 8);
+    }
+    return begin(c);
+}
+
+/* Returns whether it came to replies. */
+static bool end_many(struct caller *c, const struct span *s, mend_status status, unsigned n, const unsigned *keys, const char *what)
+{
+    struct life_now    *l = c->life;
+    const mend_replies *rs = &c->replies;
+    mend_status         should = MEND_OK;
+
+    l->memory_left = -1;
+    check_time(c, s, what);
+    check_cost_of_many(l, rs, s);
+    for (unsigned i = 0; i < rs->count && i < n; i++) {
+        check_reply(c, &rs->at[i], s, what, keys[i], false);
+        if (rs->at[i].status < 0 && should != MEND_E_ARGUMENT && (should == MEND_OK || rs->at[i].status == MEND_E_ARGUMENT))
+            should = rs->at[i].status;
+    }
+    if (rs->count == 0) /* no memory for so much as the replies: nothing was sent */
+        should = MEND_E_MEMORY;
+    if (status != should || (rs->count != n && rs->count != 0))
+        dream_fail(l->dream, "%s of %u keys returned %s, and %zu replies, the first failure of which is %s", what, n, mend_status_name(status), rs->count,
+                   mend_status_name(should));
+    return rs->count == n;
+}
+
+static unsigned draw_keys(struct caller *c, unsigned *keys, mend_bytes *bytes, unsigned among)
+{
+    struct life_now *l = c->life;
+    unsigned         n = 1 + (unsigned)dream_below(l->dream, MANY_MAX);
+
+    for (unsigned i = 0; i < n; i++) {
+        keys[i] = (unsigned)dream_below(l->dream, among);
+        bytes[i] = oracle_key(l->oracle, keys[i]);
+    }
+    return n;
+}
+
 static void get_multi(struct caller *c)
 {
     struct life_now *l = c->life;
-    unsigned         keys[MANY_MAX], n = 1 + (unsigned)dream_below(l->dream, MANY_MAX);
+    unsigned         keys[MANY_MAX];
     mend_bytes       bytes[MANY_MAX];
+    unsigned         n = draw_keys(c, keys, bytes, ORACLE_KEYS);
+    struct span      s = begin_many(c);
+    mend_status      status = mend_get_multi(l->client, bytes, n, &c->replies);
 
-    for (unsigned i = 0; i < n; i++) {
-        keys[i] = (unsigned)dream_below(l->dream, ORACLE_KEYS);
-        bytes[i] = oracle_key(l->oracle, keys[i]);
-    }
-    struct span s = begin(c);
-    mend_get_multi(l->client, bytes, n, &c->replies);
-    check_time(c, &s, "get_multi");
-    check_cost_of_many(l, &c->replies, &s);
-    for (unsigned i = 0; i < c->replies.count; i++) {
-        check_reply(c, &c->replies.at[i], &s, "get_multi", keys[i], false);
+    if (!end_many(c, &s, status, n, keys, "get_multi"))
+        return;
+    for (unsigned i = 0; i < n; i++)
         oracle_read(l->oracle, keys[i], &c->replies.at[i], s.began);
-    }
+}
+
+static void forget_multi(struct caller *c)
+{
+    unsigned    keys[MANY_MAX];
+    mend_bytes  bytes[MANY_MAX];
+    unsigned    n = draw_keys(c, keys, bytes, ORACLE_KEYS / 2);
+    struct span s = begin_many(c);
+    mend_status status = mend_delete_multi(c->life->client, bytes, n, &c->replies);
+
+    end_many(c, &s, status, n, keys, "delete_multi");
 }
 
 static void set(struct caller *c, unsigned key)
@@ -546,24 +602,22 @@ static void set(struct caller *c, unsigned key)
 static void set_multi(struct caller *c)
 {
     struct life_now *l = c->life;
-    unsigned         keys[MANY_MAX], n = 1 + (unsigned)dream_below(l->dream, MANY_MAX);
+    unsigned         keys[MANY_MAX];
     uint64_t         versions[MANY_MAX];
+    mend_bytes       bytes[MANY_MAX];
     mend_item        items[MANY_MAX];
+    unsigned         n = draw_keys(c, keys, bytes, ORACLE_KEYS / 2);
 
     for (unsigned i = 0; i < n; i++) {
-        keys[i] = (unsigned)dream_below(l->dream, ORACLE_KEYS / 2);
         versions[i] = oracle_version(l->oracle, keys[i]);
-        items[i] = (mend_item){oracle_key(l->oracle, keys[i]), oracle_value(l->oracle, versions[i], c->values + i * (ORACLE_VALUE_MAX + 64)), {0}};
+        items[i] = (mend_item){bytes[i], oracle_value(l->oracle, versions[i], c->values + i * (ORACLE_VALUE_MAX + 64)), {0}};
     }
-    struct span s = begin(c);
-    mend_set_multi(l->client, items, n, &c->replies);
-    check_time(c, &s, "set_multi");
-    if (c->replies.count == 0) /* no memory for so much as the replies: nothing was sent */
+    struct span s = begin_many(c);
+    mend_status status = mend_set_multi(l->client, items, n, &c->replies);
+    if (!end_many(c, &s, status, n, keys, "set_multi"))
         return;
-    for (unsigned i = 0; i < n; i++) {
-        check_reply(c, &c->replies.at[i], &s, "set_multi", keys[i], false);
+    for (unsigned i = 0; i < n; i++)
         oracle_wrote(l->oracle, keys[i], versions[i], &c->replies.at[i], s.began);
-    }
 }
 
 static void forget(struct caller *c, unsigned key)
@@ -603,6 +657,18 @@ static void count(struct caller *c, unsigned key)
     oracle_counted(l->oracle, key, version, 0, &c->reply, s.began);
 }
 
+static void flush(struct caller *c)
+{
+    struct life_now *l = c->life;
+    struct span      s = begin(c);
+
+    mend_flush_all(l->client, &c->reply);
+    check_time(c, &s, "flush_all");
+    check_reply(c, &c->reply, &s, "flush_all", 0, false);
+    for (unsigned i = 0; i < l->servers && c->reply.status < 0; i++)
+        note_failure(&l->at[i], &s); /* as ping */
+}
+
 static void ping(struct caller *c)
 {
     struct life_now *l = c->life;
@@ -622,7 +688,7 @@ static void call_something(struct caller *c)
     struct dream *d = c->life->dream;
     unsigned      value = (unsigned)dream_below(d, ORACLE_KEYS / 2), counter = ORACLE_KEYS / 2 + (unsigned)dream_below(d, ORACLE_KEYS / 2);
 
-    switch (dream_below(d, 16)) {
+    switch (dream_below(d, 17)) {
     case 0: case 1: case 2: case 3: case 4:
         get(c, dream_below(d, 5) ? value : counter);
         break;
@@ -645,7 +711,13 @@ static void call_something(struct caller *c)
         count(c, counter);
         break;
     case 15:
-        ping(c);
+        if (dream_below(d, 6))
+            ping(c);
+        else
+            flush(c);
+        break;
+    case 16:
+        forget_multi(c);
         break;
     }
 }
@@ -829,7 +901,7 @@ static void stall(nstime by, void *arg)
 
 void life_run(uint64_t seed, FILE *story, struct life_report *report)
 {
-    struct life_now l = {.dream = dream_new(seed, story), .all_up_at = NEVER};
+    struct life_now l = {.dream = dream_new(seed, story), .all_up_at = NEVER, .memory_left = -1};
 
     *report = (struct life_report){.calls = 0};
     draw(&l);

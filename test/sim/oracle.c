@@ -184,6 +184,8 @@ void oracle_executed(unsigned server, const struct toy_ask *ask, void *arg)
         if (key < ORACLE_KEYS && o->keys[key].server >= 0 && o->keys[key].server != (int)server)
             dream_fail(o->dream, "key %u was asked of server %u, and lives on %d", key, server, o->keys[key].server);
     }
+    if (toy_is(ask, "flush_all"))
+        oracle_lost(o, server);
     unsigned key = key_named(o, ask->key, ask->key_length);
     if (key == ORACLE_KEYS)
         return;
