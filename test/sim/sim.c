@@ -7,9 +7,12 @@
  * Exit status: 0 all went well, 1 a life failed, 2 usage.
  */
 #include <inttypes.h>
+#include <poll.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -38,6 +41,12 @@ struct total {
     uint64_t     faults[FAULTS];
     uint64_t     up[UP_STEPS]; /* how many lives needed so long, after the end of all faults */
     struct worst up_ms, up_share; /* of what is promised */
+};
+
+/* What all workers see: which life each lives, since one that dies of it tells no more, and the first known to have failed. */
+struct shared {
+    _Atomic uint64_t living[WORKERS_MAX];
+    _Atomic uint64_t failed;
 };
 
 struct options {
@@ -94,15 +103,36 @@ static void live(struct total *t, uint64_t seed)
     }
 }
 
-static void work(int out, const struct options *o, unsigned worker, unsigned workers, double until)
+static void has_failed(struct shared *shared, uint64_t seed)
+{
+    uint64_t first = shared->failed;
+    while (seed < first && !atomic_compare_exchange_weak(&shared->failed, &first, seed))
+        ;
+}
+
+/* Lives beyond one that has failed need not be lived: the first is what is told of. */
+static void work(int out, const struct options *o, struct shared *shared, unsigned worker, unsigned workers, double until)
 {
     struct total t = {0};
 
-    for (uint64_t i = worker; i < o->lives && !t.failed && seconds() < until; i += workers)
+    for (uint64_t i = worker; i < o->lives && o->from + i < shared->failed && seconds() < until; i += workers) {
+        shared->living[worker] = o->from + i;
         live(&t, o->from + i);
+        if (t.failed)
+            has_failed(shared, t.seed);
+    }
     if (write(out, &t, sizeof t) != sizeof t)
         _exit(1);
     _exit(0);
+}
+
+static void fail(struct total *t, uint64_t seed, const char *failure)
+{
+    if (t->failed && t->seed < seed)
+        return;
+    t->failed = true;
+    t->seed = seed;
+    snprintf(t->failure, sizeof t->failure, "%s", failure);
 }
 
 static void add(struct total *to, const struct total *t)
@@ -117,52 +147,82 @@ static void add(struct total *to, const struct total *t)
         to->up[i] += t->up[i];
     worse(&to->up_ms, t->up_ms.value, t->up_ms.seed);
     worse(&to->up_share, t->up_share.value, t->up_share.seed);
-    if (t->failed && (!to->failed || t->seed < to->seed)) {
-        to->failed = true;
-        to->seed = t->seed;
-        memcpy(to->failure, t->failure, sizeof to->failure);
-    }
+    if (t->failed)
+        fail(to, t->seed, t->failure);
 }
 
-/* A worker that dies of its life tells no total: which life it was has to be found by living them one by one. */
-static bool collect(struct total *all, int in, pid_t pid)
+/* Returns whether the worker told what it lived. */
+static bool hear(struct total *all, int in)
 {
     struct total t;
-    int          status;
     size_t       got = 0;
 
     for (ssize_t n; got < sizeof t && (n = read(in, (char *)&t + got, sizeof t - got)) > 0;)
         got += (size_t)n;
     close(in);
-    if (got == sizeof t)
-        add(all, &t);
-    return waitpid(pid, &status, 0) == pid && WIFEXITED(status) && WEXITSTATUS(status) == 0 && got == sizeof t;
+    if (got < sizeof t)
+        return false;
+    add(all, &t);
+    return true;
+}
+
+/* One that ends before it has told died of the life that it lived. */
+static void collect(struct total *all, struct shared *shared, unsigned worker, int in, pid_t pid)
+{
+    int  status = 0;
+    bool told = hear(all, in);
+    char failure[64];
+
+    waitpid(pid, &status, 0);
+    if (told && WIFEXITED(status) && WEXITSTATUS(status) == 0)
+        return;
+    snprintf(failure, sizeof failure, "a worker died of it (%s %d)", WIFSIGNALED(status) ? "signal" : "status",
+             WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+    fail(all, shared->living[worker], failure);
+    has_failed(shared, all->seed);
+}
+
+static pid_t begin_worker(const struct options *o, struct shared *shared, unsigned worker, unsigned workers, double until, int *in)
+{
+    int ends[2];
+
+    if (pipe(ends) < 0)
+        return -1;
+    pid_t pid = fork();
+    if (pid == 0) {
+        close(ends[0]);
+        work(ends[1], o, shared, worker, workers, until);
+    }
+    close(ends[1]);
+    *in = ends[0];
+    return pid;
 }
 
 static bool run_all(const struct options *o, struct total *all)
 {
-    long   processors = sysconf(_SC_NPROCESSORS_ONLN);
-    int    workers = processors < 1 ? 1 : processors > WORKERS_MAX ? WORKERS_MAX : (int)processors;
-    int    in[WORKERS_MAX];
-    pid_t  pids[WORKERS_MAX];
-    bool   well = true;
-    double until = o->seconds > 0 ? seconds() + o->seconds : 1e18;
+    long           processors = sysconf(_SC_NPROCESSORS_ONLN);
+    unsigned       workers = processors < 1 ? 1 : processors > WORKERS_MAX ? WORKERS_MAX : (unsigned)processors;
+    struct pollfd  polls[WORKERS_MAX];
+    pid_t          pids[WORKERS_MAX];
+    double         until = o->seconds > 0 ? seconds() + o->seconds : 1e18;
+    struct shared *shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
-    for (int i = 0; i < workers; i++) {
-        int ends[2];
-        if (pipe(ends) < 0)
+    if (shared == MAP_FAILED)
+        return false;
+    shared->failed = UINT64_MAX;
+    for (unsigned i = 0; i < workers; i++) {
+        polls[i].events = POLLIN;
+        if ((pids[i] = begin_worker(o, shared, i, workers, until, &polls[i].fd)) < 0)
             return false;
-        pids[i] = fork();
-        if (pids[i] == 0) {
-            close(ends[0]);
-            work(ends[1], o, (unsigned)i, (unsigned)workers, until);
-        }
-        close(ends[1]);
-        in[i] = ends[0];
     }
-    for (int i = 0; i < workers; i++)
-        well = collect(all, in[i], pids[i]) && well;
-    return well;
+    for (unsigned left = workers; left && poll(polls, workers, -1) > 0;) /* whichever ends first: its end may be the others' */
+        for (unsigned i = 0; i < workers; i++)
+            if (polls[i].fd >= 0 && polls[i].revents) {
+                collect(all, shared, i, polls[i].fd, pids[i]);
+                polls[i].fd = -1;
+                left--;
+            }
+    return true;
 }
 
 /* The time, in steps, that so large a share of the lives did not exceed. */
@@ -246,6 +306,7 @@ static int tell(uint64_t seed)
 {
     struct life_report r;
 
+    setlinebuf(stdout); /* a life may end with an assertion */
     life_run(seed, stdout, &r);
     printf("%s%s; digest %016" PRIx64 "\n", r.failure[0] ? "FAILED: " : "it went well", r.failure, r.digest);
     return r.failure[0] != '\0';
@@ -294,14 +355,15 @@ int main(int argc, char **argv)
         return tell(o.seed);
 
     double began = seconds();
-    bool   well = run_all(&o, &all);
+    if (!run_all(&o, &all)) {
+        perror("sim");
+        return 1;
+    }
     double took = seconds() - began;
     print_total(&all, took);
     if (o.json)
         write_json(o.json, &all, took);
     if (all.failed)
         printf("FAILED: %s\nThe story of it: %s --seed %" PRIu64 "\n", all.failure, argv[0], all.seed);
-    else if (!well)
-        printf("FAILED: a worker died. Find its life with --from and --lives 1.\n");
-    return all.failed || !well;
+    return all.failed;
 }
