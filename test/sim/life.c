@@ -11,6 +11,7 @@
 enum {
     CALLERS_MAX = 6,
     MANY_MAX = 12,
+    OWN_TIMES = 4, /* the usual timeout, that a call of its own may have at most */
     MEMORY_MAX = 48 << 20, /* that a client of four servers may have at once, with values of 48 KB */
 };
 
@@ -335,6 +336,7 @@ static void calm_down(struct life_now *l, unsigned server)
 struct span {
     nstime     began;
     nstime     stalled;
+    nstime     most; /* that it may take */
     mend_state state[NET_SERVERS_MAX]; /* of each server, when it began */
 };
 
@@ -347,7 +349,7 @@ static void note_state(const mend_server *s, void *arg)
 static struct span begin(struct caller *c)
 {
     struct life_now *l = c->life;
-    struct span      s = {dream_now(l->dream), l->stalled, {0}};
+    struct span      s = {.began = dream_now(l->dream), .stalled = l->stalled, .most = MS(l->timeout_ms)};
     mend_state      *at = s.state;
 
     l->calls++;
@@ -405,6 +407,13 @@ static bool was_down(struct life_now *l, const mend_reply *r, const struct span 
     return server < l->servers && (s->state[server] == MEND_STATE_DOWN || s->state[server] == MEND_STATE_TRIAL);
 }
 
+/* How many calls of one thread may be slow in an outage. It is found out when the first call has waited in vain; where
+ * calls wait for each other's connections, that may be one with a longer time of its own. */
+static unsigned slow_most(const struct life_now *l)
+{
+    return l->callers > (unsigned)l->connections_max ? 2 + OWN_TIMES : 2;
+}
+
 /* One that is known to be down costs nothing, and one that is gone costs a thread two timeouts at most. */
 static void check_cost(struct caller *c, const mend_reply *r, const struct span *s)
 {
@@ -417,16 +426,22 @@ static void check_cost(struct caller *c, const mend_reply *r, const struct span 
     if (r->status == MEND_E_DOWN && was_down(l, r, s) && took > 0)
         dream_fail(l->dream, "a call to server %u, which was down, took %.3f ms", server, (double)took / 1e6);
     if (l->at[server].gone_since != NEVER && l->at[server].gone_since <= s->began && took > MS(l->timeout_ms) / 2 && r->status < 0 && !l->poor &&
-        ++l->slow[c->number][server] > 2)
+        ++l->slow[c->number][server] > slow_most(l))
         dream_fail(l->dream, "caller %u had %u slow calls in one outage of server %u", c->number, l->slow[c->number][server], server);
 }
 
-static void note_failure(struct watched *w, const struct span *s)
+static void note_failure(struct watched *w, const struct span *s, unsigned links)
 {
-    if (++w->run > w->longest_run)
+    w->run += links;
+    if (w->run > w->longest_run)
         w->longest_run = w->run;
     if (s->began > w->failed_latest)
         w->failed_latest = s->began;
+}
+
+static bool blames(mend_status status)
+{
+    return status == MEND_E_TIMEOUT || status == MEND_E_IO || status == MEND_E_PROTOCOL;
 }
 
 /* What its health may know of a server from calls. */
@@ -438,11 +453,29 @@ static void note_outcome(struct life_now *l, const mend_reply *r, const struct s
         return;
     if (r->status >= 0)
         l->at[server].run = 0;
-    else if (r->status == MEND_E_TIMEOUT || r->status == MEND_E_IO || r->status == MEND_E_PROTOCOL)
-        note_failure(&l->at[server], s);
+    else if (blames(r->status))
+        note_failure(&l->at[server], s, 1);
 }
 
-/* The same of a call for many, all of whose servers were down. */
+/* The same of a call for many, which is one call to each server: some of whose answers may have come before its link
+ * broke, and which may then have lost a second one. */
+static void note_outcome_of_many(struct life_now *l, const mend_replies *rs, const struct span *s)
+{
+    bool failed[NET_SERVERS_MAX + 1] = {false}, served[NET_SERVERS_MAX + 1] = {false};
+
+    for (size_t i = 0; i < rs->count; i++) {
+        unsigned server = server_of_reply(l, &rs->at[i]);
+        failed[server] |= blames(rs->at[i].status);
+        served[server] |= rs->at[i].status >= 0;
+    }
+    for (unsigned i = 0; i < l->servers; i++)
+        if (failed[i])
+            note_failure(&l->at[i], s, 2);
+        else if (served[i])
+            l->at[i].run = 0;
+}
+
+/* A call for many, all of whose servers were down, costs nothing either. */
 static void check_cost_of_many(struct life_now *l, const mend_replies *rs, const struct span *s)
 {
     bool all = rs->count > 0 && l->stalled == s->stalled;
@@ -456,7 +489,7 @@ static void check_cost_of_many(struct life_now *l, const mend_replies *rs, const
 static void check_time(struct caller *c, const struct span *s, const char *what)
 {
     struct life_now *l = c->life;
-    nstime           took = dream_now(l->dream) - s->began, most = MS(l->timeout_ms) + l->stalled - s->stalled;
+    nstime           took = dream_now(l->dream) - s->began, most = s->most + l->stalled - s->stalled;
 
     if (took > most)
         dream_fail(l->dream, "%s took %.3f ms, and its deadline was %.3f", what, (double)took / 1e6, (double)most / 1e6);
@@ -472,13 +505,25 @@ static void check_reply(struct caller *c, const mend_reply *r, const struct span
         dream_fail(l->dream, "a reply with a status of %s, and the error \"%s\"", mend_status_name(r->status), r->error);
     if (r->status == MEND_E_ARGUMENT && !(l->binary && key % 4 == 3)) /* servers that hang up twice when asked are taken for classic */
         dream_fail(l->dream, "%s of key %u: %s", what, key, r->error);
-    note_outcome(l, r, s);
     check_healthy(l, r, s);
-    if (single)
-        check_cost(c, r, s);
+    if (!single)
+        return;
+    note_outcome(l, r, s);
+    check_cost(c, r, s);
 }
 
 /* ---- The calls ---- */
+
+/* Some have more time than is usual: when they fail, their server may have fallen and come back meanwhile. */
+static mend_call own_time(struct caller *c, struct span *s)
+{
+    struct life_now *l = c->life;
+    mend_call        call = {.timeout_ms = dream_below(l->dream, 4) ? 0 : l->timeout_ms * (1 + (int)dream_below(l->dream, OWN_TIMES))};
+
+    if (call.timeout_ms)
+        s->most = MS(call.timeout_ms);
+    return call;
+}
 
 static void get(struct caller *c, unsigned key)
 {
@@ -486,13 +531,11 @@ static void get(struct caller *c, unsigned key)
     struct span      s = begin(c);
     mend_bytes       k = oracle_key(l->oracle, key);
 
-    switch (dream_below(l->dream, 6)) {
-    case 0:
+    if (dream_below(l->dream, 6) == 0)
         mend_get_and_touch(l->client, k, 0, &c->reply);
-        break;
-    default:
-        mend_get(l->client, k, &c->reply);
-        break;
+    else {
+        mend_call call = own_time(c, &s);
+        mend_get_with(l->client, k, &call, &c->reply);
     }
     check_time(c, &s, "get");
     check_reply(c, &c->reply, &s, "get", key, true);
@@ -521,6 +564,7 @@ static bool end_many(struct caller *c, const struct span *s, mend_status status,
     l->memory_left = -1;
     check_time(c, s, what);
     check_cost_of_many(l, rs, s);
+    note_outcome_of_many(l, rs, s);
     for (unsigned i = 0; i < rs->count && i < n; i++) {
         check_reply(c, &rs->at[i], s, what, keys[i], false);
         if (rs->at[i].status < 0 && should != MEND_E_ARGUMENT && (should == MEND_OK || rs->at[i].status == MEND_E_ARGUMENT))
@@ -553,7 +597,8 @@ static void get_multi(struct caller *c)
     mend_bytes       bytes[MANY_MAX];
     unsigned         n = draw_keys(c, keys, bytes, ORACLE_KEYS);
     struct span      s = begin_many(c);
-    mend_status      status = mend_get_multi(l->client, bytes, n, &c->replies);
+    mend_call        call = own_time(c, &s);
+    mend_status      status = mend_get_multi_with(l->client, bytes, n, &call, &c->replies);
 
     if (!end_many(c, &s, status, n, keys, "get_multi"))
         return;
@@ -666,7 +711,7 @@ static void flush(struct caller *c)
     check_time(c, &s, "flush_all");
     check_reply(c, &c->reply, &s, "flush_all", 0, false);
     for (unsigned i = 0; i < l->servers && c->reply.status < 0; i++)
-        note_failure(&l->at[i], &s); /* as ping */
+        note_failure(&l->at[i], &s, 2); /* as ping */
 }
 
 static void ping(struct caller *c)
@@ -678,7 +723,7 @@ static void ping(struct caller *c)
     check_time(c, &s, "ping");
     check_reply(c, &c->reply, &s, "ping", 0, false);
     for (unsigned i = 0; i < l->servers && c->reply.status < 0; i++)
-        note_failure(&l->at[i], &s); /* it tells of the first that failed, and others may have */
+        note_failure(&l->at[i], &s, 2); /* it tells of the first that failed, and others may have */
     if (!mend_connection_available(l->client) && l->calm && dream_now(l->dream) > l->calm_at + settling(l))
         dream_fail(l->dream, "no connection is available in a world that is well");
 }
@@ -830,7 +875,7 @@ static void on_event(const mend_event *e, void *context)
         w->run = w->longest_run = 0;
     } else if (sscanf(e->server->why, "%u calls in a row", &w->said) == 1) {
         w->said_back = w->back;
-        after(l, 2 * MS(l->timeout_ms), check_fall, server);
+        after(l, (OWN_TIMES + 1) * MS(l->timeout_ms), check_fall, server);
     }
     dream_note(l->dream, "mend: %s is %s%s%s", e->server->name, e->type == MEND_EVENT_DOWN ? "down" : "back", e->server->why[0] ? ": " : "", e->server->why);
 }
