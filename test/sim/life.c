@@ -379,7 +379,7 @@ static bool excused(struct life_now *l, const mend_reply *r)
 
 static nstime settling(const struct life_now *l)
 {
-    nstime names = (l->moves ? MS(1100) : 0) + (l->slow_names ? MS(100) : 0) + (l->hung_names ? MS(3000) : 0);
+    nstime names = (l->moves ? MS(1100) + MS(l->timeout_ms) : 0) + (l->slow_names ? MS(100) : 0) + (l->hung_names ? MS(3000) : 0);
     return MS(l->heal_max_ms) + 2 * MS(l->timeout_ms) + MS(100) + names;
 }
 
@@ -812,6 +812,8 @@ static void caller_main(void *arg)
         nstime think = dream_below(l->dream, 3) ? dream_between(l->dream, 0, MS(5)) : dream_between(l->dream, 0, MS(120));
         dream_wait(l->dream, is_calm, l, dream_now(l->dream) + think);
     }
+    if (c->number == 0)
+        ping(c); /* one that moved while there was no connection to it is not missed until it is asked */
     pause_until(l, l->calm_at + settling(l) + MS(1));
     check_well(c);
     l->ended++;

@@ -29,7 +29,7 @@ for name in "${names[@]}"; do
         printf '%-28s SURVIVED %s lives: %s\n' "$name" "$lives" "$(head -n 1 "$patch")"
         survived=$((survived + 1))
     else
-        printf '%-28s caught in %3d s: %s\n' "$name" $((SECONDS - began)) "$(grep -a -m 1 FAILED "$work/out" || tail -n 1 "$work/out")"
+        printf '%-28s caught in %3d s: %s\n' "$name" $((SECONDS - began)) "$(grep -a -m 1 -A 1 FAILED "$work/out" | sed 's/The story of it: .* --seed/seed/' | paste -sd, || tail -n 1 "$work/out")"
         caught=$((caught + 1))
     fi
 done
