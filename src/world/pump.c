@@ -119,14 +119,16 @@ void link_ready(struct link *l, struct io *io)
 
 void link_turn(struct link *const *links, struct io_poll *polls, size_t n, struct io *io, nstime until, nstime deadline)
 {
-    bool in_time = io->now(io) < deadline;
+    bool in_time = io->now(io) < deadline, news = false;
 
     for (size_t i = 0; i < n; i++) {
         links[i]->waited |= in_time;
         if (!link_over(links[i]) && links[i]->conn.state != CONN_DIALING)
             push(links[i], io);
-        link_wants(links[i], &polls[i]);
+        news |= !link_wants(links[i], &polls[i]) && links[i]->conn.state == CONN_BROKEN;
     }
+    if (news)
+        until = 0; /* a link that broke by its send is to be seen to before anything else comes */
     io->poll(io, polls, n, time_earlier(until, deadline), false);
     nstime now = io->now(io);
     bool   over = now >= deadline;
