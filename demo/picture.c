@@ -12,6 +12,7 @@
 
 #include "clock.h"
 #include "figures.h"
+#include "svg.h"
 
 /* From top to bottom; the paper is WIDTH x HEIGHT. */
 enum {
@@ -69,24 +70,6 @@ static double y_of_time(int64_t ns)
     return TIMES_TOP + TIMES_HEIGHT * (1 - (decades > DECADES ? DECADES : decades) / DECADES);
 }
 
-static void rectangle(const struct canvas *c, double x, double y, double width, double height, const char *fill)
-{
-    fprintf(c->file, "<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" fill=\"%s\"/>\n", x, y,
-            width < 0.4 ? 0.4 : width, height, fill);
-}
-
-static void line(const struct canvas *c, double x1, double y1, double x2, double y2, const char *stroke, const char *dashes)
-{
-    fprintf(c->file, "<line x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\" stroke=\"%s\" stroke-dasharray=\"%s\"/>\n", x1,
-            y1, x2, y2, stroke, dashes);
-}
-
-/* Words are our own: nothing in them needs escaping. anchor: start, middle or end. */
-static void words(const struct canvas *c, double x, double y, const char *anchor, const char *style, const char *text)
-{
-    fprintf(c->file, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"%s\" %s>%s</text>\n", x, y, anchor, style, text);
-}
-
 /* ---- The frame, the faults, the servers --------------------------------------------------- */
 
 static void draw_paper(const struct canvas *c)
@@ -95,15 +78,11 @@ static void draw_paper(const struct canvas *c)
     struct calls_summary all = calls_summary(run->calls, run->calls_count);
     char                 text[200], slowest[CLOCK_WORDS];
 
-    fprintf(c->file,
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" width=\"%d\" height=\"%d\" "
-            "font-family=\"Helvetica, Arial, 'DejaVu Sans', sans-serif\" font-size=\"12.5\" fill=\"#1d2329\">\n"
-            "<rect width=\"%d\" height=\"%d\" rx=\"8\" fill=\"#ffffff\" stroke=\"#d0d5da\"/>\n",
-            WIDTH, HEIGHT, WIDTH, HEIGHT, WIDTH, HEIGHT);
-    words(c, 16, 26, "start", "font-size=\"17\" font-weight=\"bold\"", "mend: a cache whose servers are killed, stopped and brought back");
+    svg_begin(c->file, WIDTH, HEIGHT);
+    svg_words(c->file, 16, 26, "start", "font-size=\"17\" font-weight=\"bold\"", "mend: a cache whose servers are killed, stopped and brought back");
     snprintf(text, sizeof text, "three memcacheds, %u threads, timeout %d ms: %zu calls, the slowest %s, wrong answers %zu", run->threads,
              run->timeout_ms, all.calls, clock_words(slowest, all.slowest_ns), all.wrong);
-    words(c, 16, 45, "start", "fill=\"" QUIET "\"", text);
+    svg_words(c->file, 16, 45, "start", "fill=\"" QUIET "\"", text);
 }
 
 /* Each fault in a few short lines, with what came of it, at its time. */
@@ -118,16 +97,16 @@ static void draw_fault(const struct canvas *c, const struct fault *fault)
             if (fault->servers & 1u << s)
                 snprintf(who, sizeof who, "%c", run_letter(s));
 
-    line(c, x - 4, WORDS_TOP, x - 4, BANDS_TOP + SERVERS * BAND_STEP, "#9aa3ad", "2 3");
-    line(c, x - 4, TIMES_TOP, x - 4, TIMES_TOP + TIMES_HEIGHT, "#9aa3ad", "2 3");
+    svg_line(c->file, x - 4, WORDS_TOP, x - 4, BANDS_TOP + SERVERS * BAND_STEP, "#9aa3ad", "2 3");
+    svg_line(c->file, x - 4, TIMES_TOP, x - 4, TIMES_TOP + TIMES_HEIGHT, "#9aa3ad", "2 3");
     snprintf(text, sizeof text, "%s %s", fault->hung ? "SIGSTOP" : "kill -9", who);
-    words(c, x, y, "start", "font-weight=\"bold\"", text);
+    svg_words(c->file, x, y, "start", "font-weight=\"bold\"", text);
     snprintf(text, sizeof text, "away for %.1f s", (double)f.outage_ns / 1e9);
-    words(c, x, y + 16, "start", "", text);
+    svg_words(c->file, x, y + 16, "start", "", text);
     snprintf(text, sizeof text, "fast-fail %s", clock_words(time, f.fast_fail_ns));
-    words(c, x, y + 32, "start", "", text);
+    svg_words(c->file, x, y + 32, "start", "", text);
     snprintf(text, sizeof text, "healed in %s", clock_words(time, f.heal_ns));
-    words(c, x, y + 48, "start", "", text);
+    svg_words(c->file, x, y + 48, "start", "", text);
 }
 
 static void draw_states(const struct canvas *c, int server)
@@ -142,12 +121,12 @@ static void draw_states(const struct canvas *c, int server)
             continue;
         double next = colour ? x_of(c, h->states[i].at_ns) : LEFT;
         if (colour)
-            rectangle(c, x, y, next - x, BAND, colour);
+            svg_rectangle(c->file, x, y, next - x, BAND, colour);
         colour = state_colour[h->states[i].state];
         x = next;
     }
     if (colour)
-        rectangle(c, x, y, RIGHT - x, BAND, colour);
+        svg_rectangle(c->file, x, y, RIGHT - x, BAND, colour);
 }
 
 static void draw_servers(const struct canvas *c)
@@ -156,13 +135,13 @@ static void draw_servers(const struct canvas *c)
         char   text[16];
         double y = BANDS_TOP + s * BAND_STEP;
         snprintf(text, sizeof text, "server %c", run_letter(s));
-        words(c, LEFT - 8, y + 15, "end", "", text);
+        svg_words(c->file, LEFT - 8, y + 15, "end", "", text);
         draw_states(c, s);
         for (size_t i = 0; i < c->run->faults_count; i++) {
             const struct fault *fault = &c->run->faults[i];
             double              from = x_of(c, fault->at_ns), to = x_of(c, fault->cured_ns[s]);
             if (fault->servers & 1u << s)
-                rectangle(c, from, y + BAND - 2, to - from, 5, GONE);
+                svg_rectangle(c->file, from, y + BAND - 2, to - from, 5, GONE);
         }
     }
 }
@@ -251,18 +230,18 @@ static void draw_times(const struct canvas *c)
     char                     text[100];
 
     snprintf(text, sizeof text, "calls' times, in each %d ms:", (int)(c->step_ns / MS(1)));
-    words(c, LEFT, TIMES_TOP - 12, "start", "font-weight=\"bold\"", text);
-    words(c, LEFT + 230, TIMES_TOP - 12, "start", "fill=\"" WORST "\"", "&#9679; the slowest");
-    words(c, LEFT + 335, TIMES_TOP - 12, "start", "fill=\"" TAIL "\"", "&#8212; 99 of 100 are faster");
-    words(c, LEFT + 505, TIMES_TOP - 12, "start", "fill=\"" MIDDLE "\"", "&#8212; half are faster");
+    svg_words(c->file, LEFT, TIMES_TOP - 12, "start", "font-weight=\"bold\"", text);
+    svg_words(c->file, LEFT + 230, TIMES_TOP - 12, "start", "fill=\"" WORST "\"", "&#9679; the slowest");
+    svg_words(c->file, LEFT + 335, TIMES_TOP - 12, "start", "fill=\"" TAIL "\"", "&#8212; 99 of 100 are faster");
+    svg_words(c->file, LEFT + 505, TIMES_TOP - 12, "start", "fill=\"" MIDDLE "\"", "&#8212; half are faster");
     for (int i = 0; i <= DECADES; i++) {
         double y = TIMES_TOP + TIMES_HEIGHT * (1 - (double)i / DECADES);
-        line(c, LEFT, y, RIGHT, y, "#e3e7ea", "none");
-        words(c, LEFT - 8, y + 4, "end", "fill=\"" QUIET "\"", scale[i]);
+        svg_line(c->file, LEFT, y, RIGHT, y, "#e3e7ea", "none");
+        svg_words(c->file, LEFT - 8, y + 4, "end", "fill=\"" QUIET "\"", scale[i]);
     }
     double timeout = y_of_time(MS(c->run->timeout_ms));
-    line(c, LEFT, timeout, RIGHT, timeout, WORST, "6 4");
-    words(c, RIGHT - 2, timeout - 5, "end", "fill=\"" WORST "\"", "timeout");
+    svg_line(c->file, LEFT, timeout, RIGHT, timeout, WORST, "6 4");
+    svg_words(c->file, RIGHT - 2, timeout - 5, "end", "fill=\"" WORST "\"", "timeout");
     draw_slowest(c);
     draw_line(c, y_tail, TAIL);
     draw_line(c, y_middle, MIDDLE);
@@ -270,21 +249,21 @@ static void draw_times(const struct canvas *c)
 
 static void draw_shares(const struct canvas *c)
 {
-    words(c, LEFT, SHARES_TOP - 12, "start", "font-weight=\"bold\"", "what became of reads:");
+    svg_words(c->file, LEFT, SHARES_TOP - 12, "start", "font-weight=\"bold\"", "what became of reads:");
     static const struct {
         double      x;
         const char *colour, *text;
     } legend[] = {{230, HITS, "hit"}, {300, MISSES, "miss"}, {370, FALLBACK, "no cache: the application falls back on its database"}};
     for (size_t i = 0; i < sizeof legend / sizeof *legend; i++) {
-        rectangle(c, LEFT + legend[i].x, SHARES_TOP - 22, 12, 12, legend[i].colour);
-        words(c, LEFT + legend[i].x + 17, SHARES_TOP - 12, "start", "", legend[i].text);
+        svg_rectangle(c->file, LEFT + legend[i].x, SHARES_TOP - 22, 12, 12, legend[i].colour);
+        svg_words(c->file, LEFT + legend[i].x + 17, SHARES_TOP - 12, "start", "", legend[i].text);
     }
 
-    rectangle(c, LEFT, SHARES_TOP, RIGHT - LEFT, SHARES_HEIGHT, FALLBACK);
+    svg_rectangle(c->file, LEFT, SHARES_TOP, RIGHT - LEFT, SHARES_HEIGHT, FALLBACK);
     draw_area(c, y_misses, MISSES);
     draw_area(c, y_hits, HITS);
-    words(c, LEFT - 8, SHARES_TOP + 9, "end", "fill=\"" QUIET "\"", "100 %");
-    words(c, LEFT - 8, AXIS, "end", "fill=\"" QUIET "\"", "0 %");
+    svg_words(c->file, LEFT - 8, SHARES_TOP + 9, "end", "fill=\"" QUIET "\"", "100 %");
+    svg_words(c->file, LEFT - 8, AXIS, "end", "fill=\"" QUIET "\"", "0 %");
 }
 
 static void draw_axis(const struct canvas *c)
@@ -295,8 +274,8 @@ static void draw_axis(const struct canvas *c)
         char   text[16];
         double x = x_of(c, c->run->started_ns + t * MS(1000));
         snprintf(text, sizeof text, "%d s", (int)t);
-        line(c, x, AXIS, x, AXIS + 5, QUIET, "none");
-        words(c, x, AXIS + 19, "middle", "fill=\"" QUIET "\"", text);
+        svg_line(c->file, x, AXIS, x, AXIS + 5, QUIET, "none");
+        svg_words(c->file, x, AXIS + 19, "middle", "fill=\"" QUIET "\"", text);
     }
 }
 
@@ -314,12 +293,12 @@ static void draw_legend(const struct canvas *c)
     };
     double x = LEFT + 190;
 
-    words(c, LEFT, LEGEND, "start", "font-weight=\"bold\"", "a server, as mend sees it:");
+    svg_words(c->file, LEFT, LEGEND, "start", "font-weight=\"bold\"", "a server, as mend sees it:");
     for (size_t i = 0; i < sizeof legend / sizeof *legend; i++) {
         bool   gone = strcmp(legend[i].colour, GONE) == 0;
         double height = gone ? 5 : 12;
-        rectangle(c, x, LEGEND - 4 - height / 2, 12, height, legend[i].colour);
-        words(c, x + 17, LEGEND, "start", "", legend[i].text);
+        svg_rectangle(c->file, x, LEGEND - 4 - height / 2, 12, height, legend[i].colour);
+        svg_words(c->file, x + 17, LEGEND, "start", "", legend[i].text);
         x += legend[i].width;
     }
 }
@@ -358,8 +337,5 @@ bool picture_write(struct run *run, const char *path)
     for (size_t i = 0; i < run->faults_count; i++)
         if (run->faults[i].servers)
             draw_fault(&c, &run->faults[i]);
-    fprintf(c.file, "</svg>\n");
-
-    bool written = !ferror(c.file);
-    return fclose(c.file) == 0 && written;
+    return svg_end(c.file);
 }
