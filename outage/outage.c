@@ -1,0 +1,125 @@
+/* outage.c - the same programme of faults over mend and over libmemcached, side by side.
+ *
+ *     mend-outage [--quick | --full] DIRECTORY     writes outage.json there, and outage-FAULT.svg for each fault
+ *
+ * Every client lives through every fault, one after the other, or, with --quick, all clients at the same time (and
+ * then in each other's way). What it all amounts to is in the JSON; table.py makes tables of that.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "clients.h"
+#include "demo/clock.h"
+#include "faults.h"
+#include "figures.h"
+#include "picture.h"
+#include "report.h"
+#include "scene.h"
+
+const struct client *const clients[CLIENTS] = {&client_mend, &client_libmemcached, &client_libmemcached_tuned};
+
+static _Noreturn void die(const char *what)
+{
+    perror(what);
+    exit(1);
+}
+
+static struct scene *start(const struct fault *fault, const struct client *client, bool quick)
+{
+    struct scene *scene = scene_start(fault, client, quick);
+
+    if (!scene)
+        die("outage: a scene");
+    return scene;
+}
+
+static void say(const struct scene *scene)
+{
+    struct figures f = figures_of(scene);
+    char           slowest[CLOCK_WORDS], back[CLOCK_WORDS];
+
+    printf("    %-26s %6.0f calls/s meanwhile, the slowest %8s, back after %8s, wrong %zu, stale %zu%s\n", scene->client->name, f.per_s,
+           clock_words(slowest, f.slowest_ns), clock_words(back, f.all_ns), f.wrong, f.stale,
+           scene->complete ? "" : ", and DID NOT END WELL");
+    fflush(stdout);
+}
+
+static void play(const struct fault *fault, bool quick, struct scene *scenes[CLIENTS])
+{
+    char title[FAULT_TITLE_MAX];
+
+    printf("%s: %s\n", report_title(title, fault, quick), fault->why);
+    fflush(stdout);
+    for (int i = 0; i < CLIENTS; i++) {
+        scenes[i] = start(fault, clients[i], quick);
+        if (quick)
+            continue;
+        scene_wait(scenes[i]);
+        say(scenes[i]);
+    }
+    for (int i = 0; quick && i < CLIENTS; i++) {
+        scene_wait(scenes[i]);
+        say(scenes[i]);
+    }
+}
+
+static FILE *create(const char *directory, const char *name)
+{
+    char  path[4096];
+    FILE *file = snprintf(path, sizeof path, "%s/%s", directory, name) < (int)sizeof path ? fopen(path, "w") : NULL;
+
+    if (!file)
+        die(path);
+    return file;
+}
+
+static void draw(struct scene *const scenes[CLIENTS], const char *directory)
+{
+    char name[64];
+
+    snprintf(name, sizeof name, "outage-%s.svg", scenes[0]->fault->id);
+    if (!picture_write(scenes, create(directory, name)))
+        die(name);
+}
+
+static int plan_s(bool quick)
+{
+    int ms = 0;
+
+    for (int i = 0; i < faults_count; i++)
+        if (!quick || !faults[i].never_quick)
+            ms += scene_lasts_ms(&faults[i], quick) * (quick ? 1 : CLIENTS);
+    return ms / 1000;
+}
+
+int main(int argc, char **argv)
+{
+    bool          quick = argc == 3 && strcmp(argv[1], "--quick") == 0, full = argc == 3 && strcmp(argv[1], "--full") == 0;
+    const char   *directory = argv[argc - 1];
+    struct scene *scenes[CLIENTS];
+    bool          well = true, first = true;
+
+    if (argc != 2 + (quick || full) || directory[0] == '-') {
+        fprintf(stderr, "usage: mend-outage [--quick | --full] DIRECTORY\n");
+        return 2;
+    }
+    FILE *json = create(directory, "outage.json");
+    printf("mend and libmemcached through %d faults, %d threads: about %d s\n", faults_count, THREADS, plan_s(quick));
+    report_begin(json, quick);
+    for (int i = 0; i < faults_count; i++) {
+        if (quick && faults[i].never_quick)
+            continue;
+        play(&faults[i], quick, scenes);
+        report_fault(json, scenes, first);
+        draw(scenes, directory);
+        first = false;
+        for (int c = 0; c < CLIENTS; c++) {
+            well = well && scenes[c]->complete;
+            scene_free(scenes[c]);
+        }
+    }
+    if (!report_end(json))
+        die("outage.json");
+    return well ? 0 : 1;
+}
