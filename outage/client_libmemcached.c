@@ -116,8 +116,8 @@ static struct said get(void *session, const char *key)
     free(s->value);
     s->value = memcached_get(s->cache, key, strlen(key), &length, &flags, &rc);
     if (rc == MEMCACHED_SUCCESS)
-        return (struct said){ANSWER_HIT, rc, s->value ? s->value : "", length}; /* an empty value is NULL */
-    return (struct said){.answer = rc == MEMCACHED_NOTFOUND ? ANSWER_MISS : ANSWER_FAILED, .code = rc};
+        return (struct said){ANSWER_HIT, (int)rc, s->value ? s->value : "", length}; /* an empty value is NULL */
+    return (struct said){.answer = rc == MEMCACHED_NOTFOUND ? ANSWER_MISS : ANSWER_FAILED, .code = (int)rc};
 }
 
 static struct said set(void *session, const char *key, const char *value, size_t length)
@@ -126,7 +126,7 @@ static struct said set(void *session, const char *key, const char *value, size_t
     memcached_return_t rc = memcached_set(s->cache, key, strlen(key), value, length, 0, 0);
     bool               refused = rc == MEMCACHED_NOTSTORED || rc == MEMCACHED_DATA_EXISTS || rc == MEMCACHED_E2BIG;
 
-    return (struct said){.code = rc, .answer = rc == MEMCACHED_SUCCESS ? ANSWER_STORED : refused ? ANSWER_REFUSED : ANSWER_FAILED};
+    return (struct said){.code = (int)rc, .answer = rc == MEMCACHED_SUCCESS ? ANSWER_STORED : refused ? ANSWER_REFUSED : ANSWER_FAILED};
 }
 
 static int port(void *session, const char *key)
@@ -158,7 +158,7 @@ static const char *words(int code)
 }
 
 const struct client client_libmemcached = {
-    "libmemcached", "libmemcached, as it comes", open_plain, join, get, set, port, leave, close_cache, words,
+    "libmemcached", "libmemcached", open_plain, join, get, set, port, leave, close_cache, words,
 };
 const struct client client_libmemcached_tuned = {
     "libmemcached_tuned", "libmemcached, tuned", open_tuned, join, get, set, port, leave, close_cache, words,

@@ -82,5 +82,5 @@ static const char *words(int code)
 }
 
 const struct client client_mend = {
-    "mend", "mend, as it comes", open_cache, join, get, set, port, leave, close_cache, words,
+    "mend", "mend", open_cache, join, get, set, port, leave, close_cache, words,
 };

@@ -39,7 +39,7 @@ static void say(const struct scene *scene)
     struct figures f = figures_of(scene);
     char           slowest[CLOCK_WORDS], back[CLOCK_WORDS];
 
-    printf("    %-26s %6.0f calls/s meanwhile, the slowest %8s, back after %8s, wrong %zu, stale %zu%s\n", scene->client->name, f.per_s,
+    printf("    %-20s %6.0f calls/s meanwhile, the slowest %8s, back after %8s, wrong %zu, stale %zu%s\n", scene->client->name, f.per_s,
            clock_words(slowest, f.slowest_ns), clock_words(back, f.all_ns), f.wrong, f.stale,
            scene->complete ? "" : ", and DID NOT END WELL");
     fflush(stdout);

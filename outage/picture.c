@@ -140,8 +140,10 @@ static void draw_heading(const struct panel *p)
     int            n = snprintf(text, sizeof text, "meanwhile %.0f calls/s, slowest %s, %.2f s a thread in calls; back after %s", f.per_s,
                                 clock_words(slowest, f.slowest_ns), f.waited_s, clock_words(back, f.all_ns));
 
-    if (f.wrong + f.stale)
-        snprintf(text + n, sizeof text - (size_t)n, "; wrong %zu, stale %zu", f.wrong, f.stale);
+    if (f.wrong)
+        n += snprintf(text + n, sizeof text - (size_t)n, "; wrong %zu", f.wrong);
+    if (f.stale)
+        snprintf(text + n, sizeof text - (size_t)n, "; stale %zu", f.stale);
     svg_words(p->file, LEFT, p->top - 8, "start", "font-weight=\"bold\"", p->scene->client->name);
     svg_words(p->file, RIGHT, p->top - 8, "end", "fill=\"" QUIET "\"", p->scene->complete ? text : "it did not end well");
 }

@@ -15,7 +15,7 @@ const char *report_title(char title[FAULT_TITLE_MAX], const struct fault *fault,
 
     for (const char *p = fault->title; *p && n + 16 < FAULT_TITLE_MAX;) {
         if (strncmp(p, "{away}", 6) == 0) {
-            n += (size_t)snprintf(title + n, 16, away_ms % 1000 ? "%d ms" : "%d s", away_ms % 1000 ? away_ms : away_ms / 1000);
+            n += (size_t)(away_ms < 1000 ? snprintf(title + n, 16, "%d ms", away_ms) : snprintf(title + n, 16, "%g s", away_ms / 1000.0));
             p += 6;
         } else if (strncmp(p, "{times}", 7) == 0) {
             n += (size_t)snprintf(title + n, 16, "%d", fault->times);

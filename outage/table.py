@@ -2,7 +2,7 @@
 """table.py - the table of ./dev outage, in Markdown.
 
     outage/table.py build/outage.json              prints it
-    outage/table.py build/outage.json README.md    writes it between that file's two marks instead
+    outage/table.py build/outage.json README.md    writes it between that file's two marks instead, with links to pictures
 
 Nothing is measured or judged here: what the JSON has is put into words.
 """
@@ -13,33 +13,40 @@ import sys
 BEGIN, END = '<!-- outage -->', '<!-- /outage -->'
 
 
+def number(ms):
+    return '%.2f' % ms if ms < 1 else '%.1f' % ms if ms < 100 else '%.0f' % ms
+
+
 def time(ms):
-    if ms is None:
-        return 'never'
-    if ms < 1:
-        return '< 1 ms'
-    return '%.3g ms' % ms if ms < 999.5 else '%.1f s' % (ms / 1000)
+    return 'never' if ms is None else number(ms) + ' ms'
+
+
+def from_to(first_ms, last_ms):
+    return number(first_ms) + ' to ' + time(last_ms) if first_ms is not None else 'never'
 
 
 def percent(part, whole):
     return '%.0f %%' % (100 * part / whole) if whole else '-'
 
 
+def failed(client):
+    return percent(client['failed'], client['sick']['calls'] + client['others']['calls'])
+
+
 COLUMNS = (
     ('client', lambda c: c['name'] if c['complete'] else c['name'] + ' (did not end well)'),
     ('calls/s', lambda c: '%d' % c['calls_a_second']),
-    ('p50', lambda c: time(c['p50_ms'])),
-    ('p99', lambda c: time(c['p99_ms'])),
-    ('slowest', lambda c: time(c['slowest_ms'])),
-    ('in calls', lambda c: percent(c['waited_s'] * 1000, c['outage_ms'])),
+    ('p50, p99, slowest call', lambda c: ', '.join(number(c[name]) for name in ('p50_ms', 'p99_ms', 'slowest_ms')) + ' ms'),
+    ('in calls', lambda c: '%.2f s' % c['waited_s']),
+    ('failed', failed),
     ('noticed', lambda c: time(c['detect_ms'])),
-    ('back', lambda c: time(c['back_first_ms'])),
-    ('all back', lambda c: time(c['back_all_ms'])),
+    ('back', lambda c: from_to(c['back_first_ms'], c['back_all_ms'])),
     ('failed then', lambda c: '%d' % c['relapses']),
-    ('other keys', lambda c: '%d failed' % c['others']['failed'] if c['others']['calls'] else '-'),
+    ('failed, other keys', lambda c: '%d' % c['others']['failed'] if c['others']['calls'] else '-'),
     ('wrong', lambda c: '%d' % c['wrong']),
     ('stale', lambda c: '%d' % c['stale']),
     ('outdated', lambda c: '%d' % c['outdated']),
+    ('machine late', lambda c: time(c['machine_late_ms'])),
 )
 
 
@@ -49,11 +56,12 @@ def aligned(rows):
     return '\n'.join('| ' + ' | '.join(cell.ljust(width) for cell, width in zip(row, widths)) + ' |' for row in rows)
 
 
-def table(run):
+def table(run, linked):
     rows = [['fault'] + [name for name, _ in COLUMNS]]
     for fault in run['faults']:
         for i, client in enumerate(fault['clients']):
-            rows.append([fault['title'] if i == 0 else ''] + [words(client) for _, words in COLUMNS])
+            title = '[%s](doc/outage-%s.svg)' % (fault['title'], fault['id']) if linked else fault['title']
+            rows.append([title if i == 0 else ''] + [words(client) for _, words in COLUMNS])
     return aligned(rows)
 
 
@@ -68,8 +76,8 @@ def write(path, text):
 
 if len(sys.argv) not in (2, 3):
     sys.exit(__doc__)
-text = table(json.load(open(sys.argv[1], encoding='utf-8')))
+run = json.load(open(sys.argv[1], encoding='utf-8'))
 if len(sys.argv) == 3:
-    write(sys.argv[2], text)
+    write(sys.argv[2], table(run, linked=True))
 else:
-    print(text)
+    print(table(run, linked=False))
