@@ -41,8 +41,9 @@ const struct fault faults[] = {
      .servers = 3, .away_ms = 2000, .quick_away_ms = 1000, .times = 1, .begin = kill_first, .end = restart_first},
     {.id = "one-stopped", .title = "one of three: SIGSTOP, SIGCONT after {away}", .why = "it comes back with what it knew",
      .servers = 3, .away_ms = 2000, .quick_away_ms = 1000, .times = 1, .begin = stop_first, .end = continue_first},
-    {.id = "one-killed-twice", .title = "one of three: kill -9 twice, restarted after {away}", .why = "are writes that went elsewhere served later?",
-     .servers = 3, .away_ms = 2500, .times = 2, .between_ms = 3000, .never_quick = true, .begin = kill_first, .end = restart_first},
+    {.id = "one-killed-twice", .title = "one of three: kill -9 twice, restarted after {away}",
+     .why = "are writes that went elsewhere served later?", .servers = 3, .away_ms = 2500, .times = 2, .between_ms = 3000, .never_quick = true,
+     .begin = kill_first, .end = restart_first},
 };
 const int faults_count = sizeof faults / sizeof *faults;
 

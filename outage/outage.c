@@ -17,6 +17,12 @@
 #include "report.h"
 #include "scene.h"
 
+enum {
+    MOST_MS = 230000, /* for the whole programme, if it fits at all */
+    LATE_MAX_MS = 40, /* much less than the timeouts of 100 ms */
+    SETUP_MS = 200,   /* servers begin, keys are stored */
+};
+
 const struct client *const clients[CLIENTS] = {&client_mend, &client_libmemcached, &client_libmemcached_tuned};
 
 static _Noreturn void die(const char *what)
@@ -45,21 +51,44 @@ static void say(const struct scene *scene)
     fflush(stdout);
 }
 
-static void play(const struct fault *fault, bool quick, struct scene *scenes[CLIENTS])
+/* A scene that the machine disturbed says little of its client: it is played once more, while there is time for that.
+ * Nothing that the client did is looked at. */
+static struct scene *play_alone(const struct fault *fault, const struct client *client, int *spare_ms)
+{
+    struct scene *scene = start(fault, client, false);
+
+    scene_wait(scene);
+    if (scene->late_ns < MS(LATE_MAX_MS) || *spare_ms < scene_lasts_ms(fault, false))
+        return scene;
+    printf("    %-20s the machine itself was late by %d ms: once more\n", client->name, (int)(scene->late_ns / MS(1)));
+    fflush(stdout);
+    *spare_ms -= scene_lasts_ms(fault, false);
+    scene_free(scene);
+    scene = start(fault, client, false);
+    scene_wait(scene);
+    return scene;
+}
+
+static void play_together(const struct fault *fault, struct scene *scenes[CLIENTS])
+{
+    for (int i = 0; i < CLIENTS; i++)
+        scenes[i] = start(fault, clients[i], true);
+    for (int i = 0; i < CLIENTS; i++) {
+        scene_wait(scenes[i]);
+        say(scenes[i]);
+    }
+}
+
+static void play(const struct fault *fault, bool quick, int *spare_ms, struct scene *scenes[CLIENTS])
 {
     char title[FAULT_TITLE_MAX];
 
     printf("%s: %s\n", report_title(title, fault, quick), fault->why);
     fflush(stdout);
-    for (int i = 0; i < CLIENTS; i++) {
-        scenes[i] = start(fault, clients[i], quick);
-        if (quick)
-            continue;
-        scene_wait(scenes[i]);
-        say(scenes[i]);
-    }
-    for (int i = 0; quick && i < CLIENTS; i++) {
-        scene_wait(scenes[i]);
+    if (quick)
+        play_together(fault, scenes);
+    for (int i = 0; !quick && i < CLIENTS; i++) {
+        scenes[i] = play_alone(fault, clients[i], spare_ms);
         say(scenes[i]);
     }
 }
@@ -67,7 +96,7 @@ static void play(const struct fault *fault, bool quick, struct scene *scenes[CLI
 static FILE *create(const char *directory, const char *name)
 {
     char  path[4096];
-    FILE *file = snprintf(path, sizeof path, "%s/%s", directory, name) < (int)sizeof path ? fopen(path, "w") : NULL;
+    FILE *file = snprintf(path, sizeof path, "%s/%s", directory, name) < (int)sizeof path ? fopen(path, "we") : NULL;
 
     if (!file)
         die(path);
@@ -83,14 +112,21 @@ static void draw(struct scene *const scenes[CLIENTS], const char *directory)
         die(name);
 }
 
-static int plan_s(bool quick)
+static bool played(const struct fault *fault, bool quick)
+{
+    return !quick || !fault->never_quick;
+}
+
+static int plan_ms(bool quick, int *n)
 {
     int ms = 0;
 
-    for (int i = 0; i < faults_count; i++)
-        if (!quick || !faults[i].never_quick)
-            ms += scene_lasts_ms(&faults[i], quick) * (quick ? 1 : CLIENTS);
-    return ms / 1000;
+    for (int i = *n = 0; i < faults_count; i++)
+        if (played(&faults[i], quick)) {
+            ms += (SETUP_MS + scene_lasts_ms(&faults[i], quick)) * (quick ? 1 : CLIENTS);
+            ++*n;
+        }
+    return ms;
 }
 
 int main(int argc, char **argv)
@@ -105,12 +141,13 @@ int main(int argc, char **argv)
         return 2;
     }
     FILE *json = create(directory, "outage.json");
-    printf("mend and libmemcached through %d faults, %d threads: about %d s\n", faults_count, THREADS, plan_s(quick));
+    int   n, planned_ms = plan_ms(quick, &n), spare_ms = MOST_MS - planned_ms;
+    printf("mend and libmemcached through %d faults, %d threads: about %d s\n", n, THREADS, planned_ms / 1000);
     report_begin(json, quick);
     for (int i = 0; i < faults_count; i++) {
-        if (quick && faults[i].never_quick)
+        if (!played(&faults[i], quick))
             continue;
-        play(&faults[i], quick, scenes);
+        play(&faults[i], quick, &spare_ms, scenes);
         report_fault(json, scenes, first);
         draw(scenes, directory);
         first = false;

@@ -39,6 +39,7 @@ void report_begin(FILE *file, bool quick)
     fprintf(file, "{\n  \"when\": \"%s\",\n  \"quick\": %s,\n  \"processors\": %ld,\n  \"kernel\": \"%s %s\",\n", when,
             quick ? "true" : "false", sysconf(_SC_NPROCESSORS_ONLN), system.sysname, system.release);
     fprintf(file, "  \"threads\": %d,\n  \"faults\": [", THREADS);
+    fflush(file); /* what is left in the buffer, a scene's process would write once more */
 }
 
 bool report_end(FILE *file)
@@ -117,8 +118,8 @@ void report_fault(FILE *file, struct scene *const scenes[CLIENTS], bool first)
     const struct fault *fault = scenes[0]->fault;
     char                title[FAULT_TITLE_MAX];
 
-    fprintf(file, "%s\n    {\"id\": \"%s\", \"title\": \"%s\", \"why\": \"%s\", \"servers\": %d, \"clients\": [", first ? "" : ",", fault->id,
-            report_title(title, fault, scenes[0]->quick), fault->why, fault->servers);
+    fprintf(file, "%s\n    {\"id\": \"%s\", \"title\": \"%s\", \"why\": \"%s\", \"servers\": %d, \"clients\": [",
+            first ? "" : ",", fault->id, report_title(title, fault, scenes[0]->quick), fault->why, fault->servers);
     for (int i = 0; i < CLIENTS; i++) {
         fprintf(file, "%s\n      ", i ? "," : "");
         one(file, scenes[i]);

@@ -1,6 +1,7 @@
 /* scene.c - see scene.h. */
 #include "scene.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
@@ -186,6 +187,7 @@ static void befall(struct scene *scene, struct world *world)
     const struct fault *fault = scene->fault;
     int                 away_ms = scene_away_ms(fault, scene->quick);
 
+    assert(fault->times <= SPANS_MAX);
     for (int i = 0; i < fault->times; i++) {
         struct span *span = &scene->away[i];
         if (i > 0)
