@@ -4,6 +4,7 @@ Each is (2N - N) / N: a run of 2N calls less one of N, so that beginning and end
 counted in the same way, is taken off the instructions. perf's tracepoint counts system calls where it may be used, else
 strace, which slows a shared connection down and so changes how much is shared.
 """
+import concurrent.futures
 import json
 import os
 import re
@@ -30,98 +31,122 @@ def perf_may():
     return bool(shutil.which('perf')) and run(['perf', 'stat', '-e', 'raw_syscalls:sys_enter', 'true']).returncode == 0
 
 
-def by_perf(command, pin):
+def by_perf(command, pin=None):
     done = run(['perf', 'stat', '-x', ',', '-e', 'raw_syscalls:sys_enter', '--', *command], preexec_fn=pin)
     found = re.search(r'^(\d+),,raw_syscalls', done.stderr, re.M)
     return int(found[1]) if found and done.returncode == 0 else None
 
 
-def by_strace(command, pin):
+def by_strace(command, pin=None):
     with tempfile.NamedTemporaryFile('r') as out:
         done = run(['strace', '-f', '-c', '-o', out.name, *command], preexec_fn=pin)
         found = re.search(r'^100\.00\s+\S+\s+(?:\S+\s+)?(\d+)\s+(?:\d+\s+)?total', out.read(), re.M)
     return int(found[1]) if found and done.returncode == 0 else None
 
 
-def by_callgrind(command, pin):
-    done = run(['valgrind', '--tool=callgrind', '--callgrind-out-file=/dev/null', *command], preexec_fn=pin)
+def by_callgrind(command):
+    done = run(['valgrind', '--tool=callgrind', '--callgrind-out-file=/dev/null', *command])
     found = re.search(r'Collected : (\d+)', done.stderr)
     return int(found[1]) if found and done.returncode == 0 else None
 
 
-def by_memcheck(command, pin):
-    done = run(['valgrind', '--undef-value-errors=no', *command], preexec_fn=pin)
+def by_memcheck(command):
+    done = run(['valgrind', '--undef-value-errors=no', *command])
     found = re.search(r'total heap usage: ([\d,]+) allocs', done.stderr)
     return int(found[1].replace(',', '')) if found and done.returncode == 0 else None
 
 
-def each(count, command, n, pin):
-    once, twice = (count([*command, '--calls', str(times * n)], pin) for times in (1, 2))
+def per_call(once, twice, n):
     return None if once is None or twice is None else (twice - once) / n
 
 
 class Counter:
     def __init__(self, track):
         self.track = track
-        self.loops = {}
         self.tool = 'perf' if perf_may() else 'strace' if shutil.which('strace') else None
-        self.valgrind = bool(shutil.which('valgrind'))
 
-    def command(self, client, case, threads, servers):
+    def command(self, what):
+        client, case, threads, servers = what
         self.track.place({'servers': servers, 'transport': 'tcp', 'placement': 'same'})
         if case == 'get_down':
             self.track.names = NOWHERE
         return self.track.command(client, case, threads)
 
-    def pin(self):
-        os.sched_setaffinity(0, self.track.cpus)
-
-    def system_calls(self, what, n):
-        if not self.tool:
-            return None
-        n = max(n, 64 * 20) // 64 * 64  # each thread has the same share
-        return each(by_perf if self.tool == 'perf' else by_strace, self.command(*what), n, self.pin)
-
-    def instructions(self, what, n):
-        if not self.valgrind:
-            return None
-        loop = ('loop', *what[1:3], 1)
-        if loop not in self.loops:
-            self.loops[loop] = each(by_callgrind, self.command(*loop), n, self.pin)
-        own = each(by_callgrind, self.command(*what), n, self.pin)
-        return None if own is None or self.loops[loop] is None else own - self.loops[loop]
-
-    def allocations(self, what, n):
-        return each(by_memcheck, self.command(*what), n, self.pin) if self.valgrind else None
-
-    def of(self, what, timed=False):
-        multi = 'multi' in what[1]
-        counted = {'client': what[0], 'case': what[1], 'threads': what[2], 'servers': what[3], 'tool': self.tool,
-                   'system_calls': self.system_calls(what, 2000 if multi else 10000)}
-        if what[2] == 1:
-            counted['instructions'] = self.instructions(what, 100 if multi else 1000)
-            counted['allocations'] = self.allocations(what, 50 if multi else 500)
-        if what[1] == 'get_down':
-            counted['ns'] = self.nanoseconds(what)
-        return counted
+    def system_calls(self, what):
+        """Pinned to one processor as the servers are: how many calls share one depends on it."""
+        command, count = self.command(what), by_perf if self.tool == 'perf' else by_strace
+        n = (640 if is_multi(what) else 6400)  # each thread has the same share
+        cpus = self.track.cpus
+        once, twice = (count([*command, '--calls', str(times * n)], lambda: os.sched_setaffinity(0, cpus)) for times in (1, 2))
+        return per_call(once, twice, n)
 
     def nanoseconds(self, what):
         """Of the processor: a call that waits for nothing can be counted so, without a clock at each."""
         def took(client):
-            done = run([*self.command(client, *what[1:]), '--calls', '3000000'], preexec_fn=self.pin)
+            done = run([*self.command((client, *what[1:])), '--calls', '3000000'])
             return json.loads(done.stdout)['client_cpu_us'] * 1000
         return round(took(what[0]) - took('loop'), 1)
+
+
+def is_multi(what):
+    return 'multi' in what[1]
+
+
+# ---- What valgrind counts: slow, but as many at once as there are processors --------------------------------
+
+CALLS = {'instructions': 2000, 'allocations': 400}
+
+
+def valgrind_jobs(counter, whats):
+    """(what, figure, command, N) for each; the empty loop's, too."""
+    loops = {('loop', case, 1, 1) for _, case, _, _ in whats if case != 'get_down'}
+    for what in [*whats, *sorted(loops)]:
+        command = counter.command(what)
+        for figure, n in CALLS.items():
+            if what[1] == 'get_down' or figure == 'allocations' and (what[0] == 'loop' or what[3] > 1):
+                continue
+            yield what, figure, command, n // 20 if is_multi(what) else n
+
+
+def valgrind(counter, whats):
+    """{(what, figure): a call's}"""
+    if not shutil.which('valgrind'):
+        return {}
+    tools = {'instructions': by_callgrind, 'allocations': by_memcheck}
+
+    def one(job):
+        what, figure, command, n = job
+        once, twice = (tools[figure]([*command, '--calls', str(times * n)]) for times in (1, 2))
+        return (what, figure), per_call(once, twice, n)
+
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        return dict(pool.map(one, list(valgrind_jobs(counter, whats))))
+
+
+def instructions(counted, what):
+    own, loop = counted.get((what, 'instructions')), counted.get((('loop', what[1], 1, 1), 'instructions'))
+    return None if own is None or loop is None else own - loop
 
 
 def words(counted):
     parts = [f'{counted[name]:.2f} {name.replace("_", " ")}' for name in ('system_calls', 'instructions', 'allocations')
              if counted.get(name) is not None]
-    return ', '.join(parts + [f"{counted['ns']} ns"] * ('ns' in counted))
+    if 'ns' in counted:
+        parts.append(f"{counted['ns']} ns")
+    return ', '.join(parts)
 
 
 def all_counts(track, quick, say):
-    counter, counted = Counter(track), []
-    for what in (QUICK + SHARED[1:2] if quick else FULL + SHARED):
-        counted.append(counter.of(what))
-        say(f'a call of {what[0]}, {what[1]}, {what[2]} threads, {what[3]} servers: {words(counted[-1])}')
-    return counted
+    counter, result = Counter(track), []
+    whats = QUICK + SHARED[1:2] if quick else FULL + SHARED
+    say('system calls, instructions and allocations are being counted')
+    counted = valgrind(counter, [what for what in whats if what[2] == 1])
+    for what in whats:
+        one = {'client': what[0], 'case': what[1], 'threads': what[2], 'servers': what[3], 'tool': counter.tool,
+               'system_calls': counter.system_calls(what) if counter.tool else None,
+               'instructions': instructions(counted, what), 'allocations': counted.get((what, 'allocations'))}
+        if what[1] == 'get_down':
+            one['ns'] = counter.nanoseconds(what)
+        result.append(one)
+        say(f'    {what[0]}, {what[1]}, {what[2]} threads, {what[3]} servers: {words(one)}')
+    return result

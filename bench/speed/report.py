@@ -71,7 +71,7 @@ class Target:
 
 
 def number(x):
-    return f'{x:,.0f}' if abs(x) >= 100 else f'{x:.3g}' if abs(x) < 0.1 else f'{x:.2f}'
+    return f'{x:,.0f}' if abs(x) >= 100 else f'{x:.2f}' if abs(x) >= 0.005 else '0'
 
 
 def single_targets(f):

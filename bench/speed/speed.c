@@ -36,11 +36,11 @@ static const struct scene {
     bool           missing; /* the keys are not there */
     bool           down;    /* nor is the server */
 } scenes[] = {
-    {"get_hit", GET, 1000, 100, false, false},
-    {"get_miss", GET, 1000, 100, true, false},
-    {"set_100", SET, 1000, 100, false, false},
-    {"set_4k", SET, 1000, 4096, false, false},
-    {"delete", DELETE, 1000, 100, true, false},
+    {"get_hit", GET, 256, 100, false, false},
+    {"get_miss", GET, 256, 100, true, false},
+    {"set_100", SET, 256, 100, false, false},
+    {"set_4k", SET, 256, 4096, false, false},
+    {"delete", DELETE, 256, 100, true, false},
     {"get_1m", GET, 4, 1 << 20, false, false},
     {"set_1m", SET, 4, 1 << 20, false, false},
     {"get_multi_10", GET_MULTI, 10, 100, false, false},
