@@ -50,9 +50,10 @@ def count(figures, name, case, threads=1, servers=1, client='mend'):
 # ---- The targets -----------------------------------------------------------------------------------
 
 class Target:
-    def __init__(self, what, limit, measured, least=False, unit=''):
-        """measured: a number, a spread (median, low, high), or None if it was not. least: the limit is a lower one."""
-        self.what, self.limit, self.measured, self.least, self.unit = what, limit, measured, least, unit
+    def __init__(self, what, limit, measured, least=False, unit='', margin=0.005):
+        """measured: a number, a spread (median, low, high), or None if it was not. least: the limit is a lower one.
+        margin: two decimals are told, and what is told as the target has reached it."""
+        self.what, self.limit, self.measured, self.least, self.unit, self.margin = what, limit, measured, least, unit, margin
 
     def value(self):
         return self.measured['median'] if isinstance(self.measured, dict) else self.measured
@@ -60,8 +61,7 @@ class Target:
     def verdict(self):
         if self.measured is None:
             return 'not measured'
-        margin = 0.005  # two decimals are told: what is told as the target has reached it
-        reached = self.value() >= self.limit - margin if self.least else self.value() <= self.limit + margin
+        reached = self.value() >= self.limit - self.margin if self.least else self.value() <= self.limit + self.margin
         return 'reached' if reached else 'missed'
 
     def cells(self):
@@ -86,10 +86,13 @@ def single_targets(f):
     yield Target('get: user instructions more for ketama', 400, None if one is None or three is None else three - one)
 
 
+# Throughput of a shared client, by placement and threads.
+SHARED_LEAST = {'same': {4: 1.7, 8: 2.8, 16: 3.5, 32: 4, 64: 4}, 'free': {4: 1.2, 8: 1.7, 16: 2.3, 32: 3, 64: 3}}
+
+
 def shared_targets(f):
-    least = {'same': {4: 1.7, 8: 2.8, 16: 3.5, 32: 4, 64: 4}, 'free': {4: 1.2, 8: 1.7, 16: 2.3, 32: 3, 64: 3}}
     for placement in ('same', 'free'):
-        for threads, limit in least[placement].items():
+        for threads, limit in SHARED_LEAST[placement].items():
             where = {'threads': threads, 'placement': placement}
             yield Target(f'get, {threads} threads share, {placement}: throughput', limit, ratio(f, 'per_s', 'get_hit', **where), least=True)
             yield Target(f'get, {threads} threads share, {placement}: p99', 1, ratio(f, 'p99_us', 'get_hit', **where))
@@ -130,6 +133,125 @@ def targets_text(figures):
     return '\n'.join(' | '.join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines)
 
 
+# ---- The page ------------------------------------------------------------------------------------------
+
+def table(head, lines, left=1):
+    """Markdown; the first columns are words, the others numbers."""
+    rule = ['---'] * left + ['--:'] * (len(head) - left)
+    return '\n'.join('| ' + ' | '.join(line) + ' |' for line in [head, rule, *lines]) + '\n'
+
+
+def spread(x):
+    return f"{number(x['median'])} ({number(x['low'])} to {number(x['high'])})" if x else '-'
+
+
+def median_of(x, name):
+    return number(x[name + '_ratio']['median']) if name + '_ratio' in x else '-'
+
+
+def is_control(r, client):
+    return client == r['base']['client'] and r['case'] == r['base']['case']
+
+
+def intro(f):
+    m = f['machine']
+    pace = f"{plural(f['rounds'], 'round')} of {f['seconds']:g} s a run" + (', quick' if f['quick'] else '')
+    return f"""# Performance
+
+Made by `./dev bench --write` from what it measured, not by hand: {f['when']}, {pace}, {f['took_s']} s in all.
+
+- Machine: {m['cpu']}, {plural(m['processors'], 'processor')}, {m['kernel']}; {m['busy_before_percent']} % busy with other work when it began.
+- Server: {m['memcached']} with `-t {m['server_threads']}`, otherwise as it comes. Clients: mend {m['mend']}, one client for all threads, as it comes;
+  libmemcached {m['libmemcached']}, a handle per thread as it comes, the same tuned (TCP_NODELAY, NO_BLOCK), and its pool with a handle for each thread.
+- The floor: a blocking socket per thread and server, one send and a recv until the answer is complete; nothing is parsed.
+  floor-meta asks what mend asks, by the meta protocol.
+- Each run stands between two of the floor, and is divided by their mean. A cell tells the median of those ratios, with the lowest and the highest.
+- *same*: client and server pinned to one processor, which is the one to judge by. *free*: unpinned, and noisy.
+
+![Throughput of one shared client against a socket per thread](speed.svg)
+"""
+
+
+def target_section(f):
+    every = targets(f)
+    reached = sum(t.verdict() == 'reached' for t in every)
+    return f'## Targets\n\n{reached} of {len(every)} reached.\n\n' + table(HEAD, [t.cells() for t in every])
+
+
+def noise_section(f):
+    """What the floor makes of itself: no ratio nearer to 1 than this says anything."""
+    controls = [(r, r['results'][c]) for r in f['rows'] for c in r['results'] if is_control(r, c)]
+    if not controls:
+        return ''
+    lines = [[name_of(r), str(x['rounds']), spread(x['per_s_ratio']), spread(x['p50_us_ratio']), spread(x['p99_us_ratio'])] for r, x in controls]
+    return ('## The noise: the floor against the floor\n\nA client within this spread can not be told from a bare socket.\n\n' +
+            table(['case', 'rounds', 'throughput', 'p50', 'p99'], lines))
+
+
+def threads_section(f, case, placement):
+    rows = [r for r in f['rows'] if (r['case'], r['placement'], r['servers'], r['transport'], r['base']['client']) ==
+            (case, placement, 1, 'tcp', 'floor')]
+    if len(rows) < 3:
+        return ''
+    names = [c for c in ('floor', 'mend', 'libmemcached-pool') if any(c in r['results'] for r in rows)]
+    head = ['threads', 'floor, calls a second'] + [('control' if c == 'floor' else c) for c in names] + ['mend: p99', 'connections']
+    lines = []
+    for r in rows:
+        mend = r['results'].get('mend', {})
+        lines.append([str(r['threads']), number(r['base'].get('per_s', 0))] +
+                     [spread(r['results'].get(c, {}).get('per_s_ratio')) for c in names] +
+                     [spread(mend.get('p99_us_ratio')), f"{mend['connections']:g}" if mend else '-'])
+    return f'## {case}, {placement}: one client shared by threads, throughput\n\n' + table(head, lines, left=0)
+
+
+def cases_section(f):
+    lines = []
+    for r in f['rows']:
+        lines.append([name_of(r), '*' + r['base']['client'] + '*', number(r['base'].get('per_s', 0)), number(r['base'].get('p50_us', 0)),
+                      number(r['base'].get('p99_us', 0)), '1', '1', '1',
+                      number(r['base'].get('client_cpu_us', 0)) + ' + ' + number(r['base'].get('server_cpu_us', 0))])
+        for client, x in r['results'].items():
+            if not is_control(r, client):
+                lines.append(['', client, number(x['per_s']), number(x['p50_us']), number(x['p99_us']), median_of(x, 'per_s'),
+                              median_of(x, 'p50_us'), median_of(x, 'p99_us'), number(x['client_cpu_us']) + ' + ' + number(x['server_cpu_us'])])
+    return ('## Every case\n\nTimes in microseconds; the ratios are to the client in italics; CPU is the client\'s and the server\'s, a call.\n\n' +
+            table(['case', 'client', 'calls/s', 'p50', 'p99', 'throughput', 'p50', 'p99', 'CPU'], lines, left=2))
+
+
+def counts_section(f):
+    if not f['counts']:
+        return ''
+    lines = []
+    for c in f['counts']:
+        cells = ['-' if c.get(name) is None else number(c[name]) for name in ('system_calls', 'instructions', 'allocations')]
+        lines.append([f"{c['case']}, {plural(c['threads'], 'thread')}, {plural(c['servers'], 'server')}", c['client'], *cells])
+    down = count(f, 'ns', 'get_down')
+    tail = f'\nA read while its server is down takes {number(down)} ns of the processor.\n' if down is not None else ''
+    return (f"## What does not depend on the machine\'s mood\n\nA call\'s, each as (2N - N) / N; system calls by {f['counts'][0]['tool']}, user "
+            "instructions by callgrind (without the benchmark\'s own loop), allocations by memcheck. Several servers: with ketama.\n\n" +
+            table(['case', 'client', 'system calls', 'instructions', 'allocations'], lines, left=2) + tail)
+
+
+def memory_section(f):
+    """A client's heap: opened, with its connections; the floor's own buffers show what belongs to the benchmark."""
+    lines = []
+    for threads in (1, 16, 64):
+        for client in ('floor', 'mend', 'libmemcached-pool'):
+            x = result(f, client, 'get_hit', threads)
+            if x:
+                lines.append([client, str(threads), f"{x['connections']:g}", number(x['heap_opened']), number(x['heap_used'])])
+    if not lines:
+        return ''
+    return ('## Memory\n\nBytes of heap, one server: when the client is open, and when so many threads have called for a while, with their replies.\n\n' +
+            table(['client', 'threads', 'connections', 'opened', 'used'], lines))
+
+
+def page(f):
+    sections = [intro(f), target_section(f), threads_section(f, 'get_hit', 'same'), threads_section(f, 'get_hit', 'free'),
+                threads_section(f, 'set_100', 'same'), cases_section(f), counts_section(f), memory_section(f), noise_section(f)]
+    return '\n'.join(section for section in sections if section)
+
+
 if __name__ == '__main__':
     with open(sys.argv[1]) as file:
-        print(targets_text(json.load(file)))
+        print(page(json.load(file)), end='')

@@ -2,16 +2,18 @@
 """run.py - races mend against libmemcached and against bare sockets; ./dev bench runs it.
 
     run.py [--quick] [--case NAME] [--threads N] [--placement same|free] [--clients A,B] [--rounds N] [--seconds S]
-           [--server-threads N] [--no-counts] [--build DIR] [--out FILE]
+           [--server-threads N] [--no-counts] [--write] [--build DIR] [--out FILE]
 
 Each client's run stands between two of the floor (a socket per thread, see client_floor.c): A B A C A B A C A ... Its
 figures are divided by the mean of its two neighbours', and what is told is the median of those ratios over all rounds, with
 the lowest and the highest. The floor itself is one of the clients, too: that row is the noise.
 
 Placement: same - client and server pinned to one processor, whichever is idlest: the one to judge by, since a wakeup costs
-the same each time. free - wherever the scheduler wants: noisy.
+the same each time. There the floor's CPU time a call through the client's is throughput, too, and other programs hardly
+disturb it: "by CPU". free - wherever the scheduler wants: noisy.
 
-Progress goes to stderr, the figures to FILE (build/bench.json): report.py and picture.py make the rest of it.
+Progress goes to stderr, the figures to FILE (build/bench.json). report.py makes doc/PERFORMANCE.md of them, picture.py
+doc/speed.svg: with --write here, or each by itself from a FILE. Without --write no file of the repository is touched.
 """
 import argparse
 import datetime
@@ -25,6 +27,7 @@ import sys
 import time
 
 import counts
+import picture
 import report
 from servers import Servers, program
 
@@ -137,12 +140,16 @@ class Track:
         done = subprocess.run(
             self.command(client, case, threads, '--seconds', str(self.options.seconds), '--pids', self.pids),
             preexec_fn=lambda: os.sched_setaffinity(0, self.cpus), stdout=subprocess.PIPE, timeout=60)
-        return json.loads(done.stdout) if done.returncode == 0 else None
+        if done.returncode != 0:
+            return None
+        figures = json.loads(done.stdout)
+        figures['cpu_us'] = figures['client_cpu_us'] + figures['server_cpu_us']
+        return figures
 
 
 # ---- A row: rounds, ratios, medians ------------------------------------------------------------------
 
-RATIOS = ('per_s', 'p50_us', 'p99_us', 'client_cpu_us', 'server_cpu_us')
+RATIOS = ('per_s', 'p50_us', 'p99_us', 'cpu_us', 'client_cpu_us', 'server_cpu_us')
 
 
 def middle(values):
@@ -186,7 +193,8 @@ def tell(r):
     def ratio(client):
         x = r['results'][client]['per_s_ratio']
         name = 'control' if client == r['base']['client'] and r['case'] == r['base']['case'] else client
-        return f"{name} {x['median']:.2f} ({x['low']:.2f}-{x['high']:.2f})"
+        by_cpu = 1 / r['results'][client]['cpu_us_ratio']['median']
+        return f"{name} {x['median']:.2f} ({x['low']:.2f}-{x['high']:.2f}; by CPU {by_cpu:.2f})"
     return ', '.join(ratio(client) for client in r['results']) or 'nothing could be measured'
 
 
@@ -233,12 +241,25 @@ def read_options():
     p.add_argument('--seconds', type=float, help='of each run')
     p.add_argument('--server-threads', type=int, default=1, help='memcached -t: 1')
     p.add_argument('--no-counts', action='store_true', help='leave out what perf, strace and valgrind count')
+    p.add_argument('--write', action='store_true', help='make doc/PERFORMANCE.md and doc/speed.svg anew')
     p.add_argument('--build', default='build/release')
     p.add_argument('--out', default='build/bench.json')
     options = p.parse_args()
     options.rounds = options.rounds or (3 if options.quick else 5)
     options.seconds = options.seconds or (0.12 if options.quick else 0.2)
+    if options.write and (options.case or options.threads or options.placement or options.clients or options.no_counts):
+        p.error('--write is for a whole run')
     return options
+
+
+def write_pages(figures):
+    here = os.path.dirname(os.path.abspath(__file__))
+    doc = os.path.normpath(os.path.join(here, '..', '..', 'doc'))
+    with open(os.path.join(doc, 'PERFORMANCE.md'), 'w') as file:
+        file.write(report.page(figures))
+    with open(os.path.join(doc, 'speed.svg'), 'w') as file:
+        file.write('\n'.join(picture.picture(figures)) + '\n')
+    say('doc/PERFORMANCE.md and doc/speed.svg are made anew')
 
 
 def main():
@@ -265,6 +286,8 @@ def main():
         json.dump(figures, out, indent=1)
         out.write('\n')
     print(report.targets_text(figures))
+    if options.write:
+        write_pages(figures)
     say(f"{options.out} has it all; it took {figures['took_s']} s")
 
 

@@ -71,7 +71,7 @@ struct caller {
     struct run      *run;
     unsigned         number;
     void            *mine;
-    long             calls;
+    atomic_long      calls; /* the main thread looks, too */
     long             failed;
     double           cpu_s; /* of this thread, where calls are counted and not timed */
     struct histogram took;
@@ -172,7 +172,7 @@ static void call_by_number(struct caller *c)
     for (long i = 0; i < share; i++)
         c->failed += !call(c, i);
     c->cpu_s = cpu_s(CLOCK_THREAD_CPUTIME_ID) - before;
-    c->calls = share;
+    atomic_store(&c->calls, share);
 }
 
 static void call_by_clock(struct caller *c)
@@ -185,7 +185,7 @@ static void call_by_clock(struct caller *c)
         now = clock_now();
         if (before < run->begin_ns || now > run->end_ns)
             continue;
-        c->calls++;
+        atomic_store_explicit(&c->calls, atomic_load_explicit(&c->calls, memory_order_relaxed) + 1, memory_order_relaxed);
         c->failed += !right;
         histogram_add(&c->took, (uint64_t)(now - before));
     }
@@ -228,12 +228,17 @@ static double servers_cpu_s(const struct run *run)
 }
 
 struct usage {
-    double at_s, client_s, servers_s;
+    double client_s, servers_s;
+    long   calls;
 };
 
-static struct usage usage_now(const struct run *run)
+static struct usage usage_now(const struct run *run, struct caller *callers)
 {
-    return (struct usage){(double)clock_now() / 1e9, cpu_s(CLOCK_PROCESS_CPUTIME_ID), servers_cpu_s(run)};
+    struct usage now = {.client_s = cpu_s(CLOCK_PROCESS_CPUTIME_ID), .servers_s = servers_cpu_s(run)};
+
+    for (unsigned i = 0; i < run->target.threads; i++)
+        now.calls += atomic_load(&callers[i].calls);
+    return now;
 }
 
 /* Sockets of this process: those that a client opened are those that were not there before. */
@@ -291,9 +296,9 @@ static void measure(struct run *run, struct caller *callers, struct looks *looks
     pthread_barrier_wait(&run->begun);
     if (!run->calls) {
         clock_sleep_until(run->begin_ns);
-        looks->before = usage_now(run);
+        looks->before = usage_now(run, callers);
         clock_sleep_until(run->end_ns - (int64_t)(run->seconds * 0.05e9));
-        looks->after = usage_now(run);
+        looks->after = usage_now(run, callers);
         looks->sockets = descriptors() - sockets;
     }
     pthread_barrier_wait(&run->ended);
@@ -305,21 +310,20 @@ static void measure(struct run *run, struct caller *callers, struct looks *looks
         run->client->close(run->shared);
 }
 
-static void tell(const struct run *run, const struct caller *callers, const struct looks *looks)
+static void tell(const struct run *run, struct caller *callers, const struct looks *looks)
 {
     struct histogram *all = must_have(calloc(1, sizeof *all));
     long              calls = 0, failed = 0;
     double            counted_s = 0;
 
     for (unsigned i = 0; i < run->target.threads; i++) {
-        calls += callers[i].calls;
+        calls += atomic_load(&callers[i].calls);
         failed += callers[i].failed;
         counted_s += callers[i].cpu_s;
         histogram_sum(all, &callers[i].took);
     }
     double per_s = run->calls ? 0 : (double)calls / run->seconds;
-    double looked_s = looks->after.at_s - looks->before.at_s;
-    double looked_calls = looked_s * per_s;
+    double looked_calls = (double)(looks->after.calls - looks->before.calls);
     if (looked_calls <= 0)
         looked_calls = 1;
     double client_s = run->calls ? counted_s / (double)run->calls : (looks->after.client_s - looks->before.client_s) / looked_calls;
