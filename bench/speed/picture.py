@@ -18,14 +18,15 @@ PANELS = {'same': (54, 400), 'free': (444, 790)}
 THREADS = (1, 2, 4, 8, 16, 32, 64)
 CLIENTS = {'mend': 'mend, one client for all threads', 'libmemcached-pool': "libmemcached's pool", 'floor': 'the floor against itself: the noise'}
 CSS = """
+.paper { fill: #ffffff }
 text { font: 13px system-ui, sans-serif; fill: #24292f }
 .title { font-size: 16px; font-weight: 600 } .small { font-size: 12px; fill: #57606a }
 .axis { stroke: #d0d7de } .one { stroke: #57606a; stroke-dasharray: 5 4 }
-.line { fill: none; stroke-width: 2.5 } .band { opacity: 0.16; stroke: none } .ring { fill: none; stroke: #bc4c00; stroke-width: 1.8 }
+.line { stroke-width: 2.5 } .band { opacity: 0.16; stroke: none } .ring { fill: none; stroke: #bc4c00; stroke-width: 1.8 }
 .mend { stroke: #1a7f37; fill: #1a7f37 } .libmemcached-pool { stroke: #8250df; fill: #8250df } .floor { stroke: #6e7781; fill: #6e7781 }
 .line { fill: none !important }
 @media (prefers-color-scheme: dark) {
-  text { fill: #e6edf3 } .small { fill: #9da7b1 } .axis { stroke: #3d444d } .one { stroke: #9da7b1 } .ring { stroke: #f0883e }
+  .paper { fill: #0d1117 } text { fill: #e6edf3 } .small { fill: #9da7b1 } .axis { stroke: #3d444d } .one { stroke: #9da7b1 } .ring { stroke: #f0883e }
   .mend { stroke: #3fb950; fill: #3fb950 } .libmemcached-pool { stroke: #bc8cff; fill: #bc8cff } .floor { stroke: #848d97; fill: #848d97 }
   .band { opacity: 0.22 }
 }
@@ -93,6 +94,7 @@ def legend():
 def picture(figures):
     yield f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" role="img">'
     yield f'<title>Gets a second of one shared client, against a bare socket per thread</title><style>{CSS}</style>'
+    yield f'<rect class="paper" width="{WIDTH}" height="{HEIGHT}"/>'  # where nobody asks for dark it must be legible, too
     yield f'<text class="title" x="{PANELS["same"][0]}" y="28">Gets a second, threads sharing one client, against a bare socket per thread</text>'
     top = ceiling(figures)
     for placement in PANELS:
