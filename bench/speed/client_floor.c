@@ -5,8 +5,9 @@
  * for (flags, cas, ttl, key and opaque, by the meta protocol): it tells the price of the protocol from the client's.
  * loop does nothing, rightly: what the benchmark itself takes.
  *
- * On a Unix socket a blocking recv is no floor: the kernel wakes it, too, when the server has taken the question and so made
- * room to write (1.5 context switches a call where recv, poll, recv has 1). A client that polls can be faster there.
+ * On a Unix socket a blocking recv is no floor: the kernel wakes it, too, when the server has taken the question and
+ * so made room to write (1.5 context switches a call, by perf, where recv, poll, recv has 1). A client that polls can
+ * be faster there.
  */
 #include "client.h"
 
@@ -35,7 +36,7 @@ struct floor {
     char       *buffer;
     size_t      room;
     struct text gets[SERVERS_MAX], sets[SERVERS_MAX], deletes[SERVERS_MAX]; /* a batch's questions, and... */
-    size_t      hits[SERVERS_MAX], items[SERVERS_MAX];                      /* ...bytes and lines of what is to come */
+    size_t      hits[SERVERS_MAX], items[SERVERS_MAX]; /* ...bytes and lines of what is to come */
 };
 
 /* ---- Sockets ---------------------------------------------------------------------------------- */
@@ -304,7 +305,8 @@ static void prepare_batch(struct floor *f, const struct target *t)
         add(&f->sets[s], item->value, item->value_bytes);
         add(&f->sets[s], "\r\n", 2);
         add(&f->deletes[s], line, (size_t)sprintf(line, "delete %s\r\n", item->key));
-        f->hits[s] += (size_t)sprintf(line, "VALUE %s 0 %zu\r\n", item->key, item->value_bytes) + item->value_bytes + 2;
+        f->hits[s] += (size_t)sprintf(line, "VALUE %s 0 %zu\r\n", item->key, item->value_bytes);
+        f->hits[s] += item->value_bytes + 2;
         f->items[s]++;
     }
     for (unsigned s = 0; s < f->servers; s++) {
@@ -349,7 +351,9 @@ const struct client client_floor = {
     .get_multi = floor_get_multi, .set_multi = floor_set_multi, .delete_multi = floor_delete_multi,
 };
 
-const struct client client_floor_meta = {.name = "floor-meta", .join = floor_join, .leave = floor_leave, .get = meta_get, .set = floor_set};
+const struct client client_floor_meta = {
+    .name = "floor-meta", .join = floor_join, .leave = floor_leave, .get = meta_get, .set = floor_set,
+};
 
 /* ---- Nothing at all ---------------------------------------------------------------------------------- */
 

@@ -1,4 +1,4 @@
-/* client_libmemcached.c - libmemcached 1.x, three ways: a handle per thread as it comes, one that is tuned, and its pool.
+/* client_libmemcached.c - libmemcached 1.x, three ways: a handle per thread as it comes, one that is tuned, its pool.
  *
  * With several servers each uses the weighted ketama, so that the same keys live on the same servers as with mend.
  * memcached_get's value is malloc'd, and freed here: that is its interface. There is no multi-set with answers: its
@@ -198,11 +198,13 @@ static size_t get_multi(void *mine, const struct target *t)
 }
 
 const struct client client_libmemcached = {
-    .name = "libmemcached", .join = join_plain, .leave = leave, .get = get, .set = set, .delete = drop, .get_multi = get_multi,
+    .name = "libmemcached", .join = join_plain, .leave = leave,
+    .get = get, .set = set, .delete = drop, .get_multi = get_multi,
 };
 
 const struct client client_libmemcached_tuned = {
-    .name = "libmemcached-tuned", .join = join_tuned, .leave = leave, .get = get, .set = set, .delete = drop, .get_multi = get_multi,
+    .name = "libmemcached-tuned", .join = join_tuned, .leave = leave,
+    .get = get, .set = set, .delete = drop, .get_multi = get_multi,
 };
 
 const struct client client_libmemcached_pool = {

@@ -29,7 +29,8 @@ static void *open_with(const struct target *t, int idle_max)
 
     for (unsigned s = 0; s < t->server_count; s++)
         snprintf(names + strlen(names), sizeof names - strlen(names), "%s%s", s ? "," : "", t->servers[s]);
-    if (mend_open(&MEND_CONFIG(.servers = names, .timeout_ms = TIMEOUT_MS, .connections_idle_max = idle_max), &client, &r) < 0) {
+    mend_config config = MEND_CONFIG(.servers = names, .timeout_ms = TIMEOUT_MS, .connections_idle_max = idle_max);
+    if (mend_open(&config, &client, &r) < 0) {
         fprintf(stderr, "mend_open: %s\n", r.error);
         exit(1);
     }
@@ -105,8 +106,9 @@ static enum outcome get(void *mine, const struct item *item, struct answer *a)
 static enum outcome set(void *mine, const struct item *item)
 {
     struct handle *h = mine;
-    return mend_set(h->client, mend_mem(item->key, item->key_bytes), mend_mem(item->value, item->value_bytes), NULL, &h->reply) == MEND_OK
-               ? DONE : FAILED;
+    mend_bytes     key = mend_mem(item->key, item->key_bytes), value = mend_mem(item->value, item->value_bytes);
+
+    return mend_set(h->client, key, value, NULL, &h->reply) == MEND_OK ? DONE : FAILED;
 }
 
 static enum outcome drop(void *mine, const struct item *item)
@@ -152,7 +154,8 @@ static size_t delete_multi(void *mine, const struct target *t)
 
 #define MEND_CLIENT(name_, open_) \
     {.name = name_, .open = open_, .join = join, .leave = leave, .close = shut, .ready = ready, \
-     .get = get, .set = set, .delete = drop, .get_multi = get_multi, .set_multi = set_multi, .delete_multi = delete_multi}
+     .get = get, .set = set, .delete = drop, \
+     .get_multi = get_multi, .set_multi = set_multi, .delete_multi = delete_multi}
 
 const struct client client_mend = MEND_CLIENT("mend", open_as_it_comes);
 const struct client client_mend_idle = MEND_CLIENT("mend-idle", open_idle);

@@ -15,11 +15,12 @@ import tempfile
 # client, case, threads, servers
 FULL = [(client, case, 1, servers)
         for client in ('mend', 'libmemcached', 'floor')
-        for case, servers in (('get_hit', 1), ('get_hit', 3), ('set_100', 1), ('get_multi_100', 1), ('get_multi_100', 4))]
+        for case, servers in (('get_hit', 1), ('get_hit', 3), ('set_100', 1),
+                              ('get_multi_100', 1), ('get_multi_100', 4))]
 FULL += [('mend', 'set_multi_100', 1, 1), ('mend', 'delete_multi_100', 1, 1), ('mend', 'get_down', 1, 1)]
 SHARED = [('mend', 'get_hit', threads, 1) for threads in (4, 16, 64)] + [('libmemcached-pool', 'get_hit', 16, 1)]
-QUICK = [('mend', 'get_hit', 1, 1), ('mend', 'get_hit', 1, 3), ('mend', 'set_100', 1, 1), ('mend', 'get_multi_100', 1, 1),
-         ('mend', 'get_multi_100', 1, 4), ('mend', 'get_down', 1, 1)]
+QUICK = [('mend', 'get_hit', 1, 1), ('mend', 'get_hit', 1, 3), ('mend', 'set_100', 1, 1),
+         ('mend', 'get_multi_100', 1, 1), ('mend', 'get_multi_100', 1, 4), ('mend', 'get_down', 1, 1)]
 NOWHERE = '127.0.0.1:9'  # nobody listens at the discard port
 
 
@@ -77,7 +78,8 @@ class Counter:
         command, count = self.command(what), by_perf if self.tool == 'perf' else by_strace
         n = (640 if is_multi(what) else 6400)  # each thread has the same share
         cpus = self.track.cpus
-        once, twice = (count([*command, '--calls', str(times * n)], lambda: os.sched_setaffinity(0, cpus)) for times in (1, 2))
+        once, twice = (count([*command, '--calls', str(times * n)], lambda: os.sched_setaffinity(0, cpus))
+                       for times in (1, 2))
         return per_call(once, twice, n)
 
     def nanoseconds(self, what):

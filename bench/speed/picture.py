@@ -16,18 +16,26 @@ WIDTH, HEIGHT = 800, 420
 TOP, BOTTOM = 74, 352
 PANELS = {'same': (54, 400), 'free': (444, 790)}
 THREADS = (1, 2, 4, 8, 16, 32, 64)
-CLIENTS = {'mend': 'mend, one client for all threads', 'libmemcached-pool': "libmemcached's pool", 'floor': 'the floor against itself: the noise'}
+CLIENTS = {'mend': 'mend, one client for all threads', 'libmemcached-pool': "libmemcached's pool",
+           'floor': 'the floor against itself: the noise'}
+TITLE = 'Gets a second, threads sharing one client, against a bare socket per thread'
 CSS = """
 .paper { fill: #ffffff }
 text { font: 13px system-ui, sans-serif; fill: #24292f }
 .title { font-size: 16px; font-weight: 600 } .small { font-size: 12px; fill: #57606a }
 .axis { stroke: #d0d7de } .one { stroke: #57606a; stroke-dasharray: 5 4 }
-.line { stroke-width: 2.5 } .band { opacity: 0.16; stroke: none } .ring { fill: none; stroke: #bc4c00; stroke-width: 1.8 }
-.mend { stroke: #1a7f37; fill: #1a7f37 } .libmemcached-pool { stroke: #8250df; fill: #8250df } .floor { stroke: #6e7781; fill: #6e7781 }
+.line { stroke-width: 2.5 } .band { opacity: 0.16; stroke: none } 
+.ring { fill: none; stroke: #bc4c00; stroke-width: 1.8 }
+.mend { stroke: #1a7f37; fill: #1a7f37 }
+.libmemcached-pool { stroke: #8250df; fill: #8250df }
+.floor { stroke: #6e7781; fill: #6e7781 }
 .line { fill: none !important }
 @media (prefers-color-scheme: dark) {
-  .paper { fill: #0d1117 } text { fill: #e6edf3 } .small { fill: #9da7b1 } .axis { stroke: #3d444d } .one { stroke: #9da7b1 } .ring { stroke: #f0883e }
-  .mend { stroke: #3fb950; fill: #3fb950 } .libmemcached-pool { stroke: #bc8cff; fill: #bc8cff } .floor { stroke: #848d97; fill: #848d97 }
+  .paper { fill: #0d1117 } text { fill: #e6edf3 } .small { fill: #9da7b1 }
+  .axis { stroke: #3d444d } .one { stroke: #9da7b1 } .ring { stroke: #f0883e }
+  .mend { stroke: #3fb950; fill: #3fb950 }
+  .libmemcached-pool { stroke: #bc8cff; fill: #bc8cff }
+  .floor { stroke: #848d97; fill: #848d97 }
   .band { opacity: 0.22 }
 }
 """
@@ -64,8 +72,9 @@ class Panel:
         yield f'<text x="{self.left}" y="{TOP - 12}">{words}</text>'
         for ratio in range(self.top + 1):
             css = 'one' if ratio == 1 else 'axis'
-            yield f'<line class="{css}" x1="{self.left}" x2="{self.right}" y1="{self.y(ratio):.1f}" y2="{self.y(ratio):.1f}"/>'
-            yield f'<text class="small" x="{self.left - 8}" y="{self.y(ratio) + 4:.1f}" text-anchor="end">{ratio}×</text>'
+            y = round(self.y(ratio), 1)
+            yield f'<line class="{css}" x1="{self.left}" x2="{self.right}" y1="{y}" y2="{y}"/>'
+            yield f'<text class="small" x="{self.left - 8}" y="{y + 4:.1f}" text-anchor="end">{ratio}×</text>'
         for n in THREADS:
             yield f'<text class="small" x="{self.x(n):.1f}" y="{BOTTOM + 17}" text-anchor="middle">{n}</text>'
 
@@ -88,14 +97,16 @@ def legend():
         yield f'<line class="line {client}" x1="{x}" x2="{x + 22}" y1="{HEIGHT - 16}" y2="{HEIGHT - 16}"/>'
         yield f'<text class="small" x="{x + 28}" y="{HEIGHT - 12}">{words}</text>'
         x += 52 + round(6.1 * len(words))
-    yield f'<circle class="ring" cx="{x + 4}" cy="{HEIGHT - 16}" r="4.5"/><text class="small" x="{x + 14}" y="{HEIGHT - 12}">target</text>'
+    yield f'<circle class="ring" cx="{x + 4}" cy="{HEIGHT - 16}" r="4.5"/>'
+    yield f'<text class="small" x="{x + 14}" y="{HEIGHT - 12}">target</text>'
 
 
 def picture(figures):
-    yield f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" role="img">'
-    yield f'<title>Gets a second of one shared client, against a bare socket per thread</title><style>{CSS}</style>'
-    yield f'<rect class="paper" width="{WIDTH}" height="{HEIGHT}"/>'  # where nobody asks for dark it must be legible, too
-    yield f'<text class="title" x="{PANELS["same"][0]}" y="28">Gets a second, threads sharing one client, against a bare socket per thread</text>'
+    yield (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" '
+           'role="img">')
+    yield f'<title>{TITLE}</title><style>{CSS}</style>'
+    yield f'<rect class="paper" width="{WIDTH}" height="{HEIGHT}"/>'  # a viewer that knows no dark may have dark paper
+    yield f'<text class="title" x="{PANELS["same"][0]}" y="28">{TITLE}</text>'
     top = ceiling(figures)
     for placement in PANELS:
         panel = Panel(placement, top)
@@ -103,7 +114,8 @@ def picture(figures):
         for client in reversed(CLIENTS):
             yield from panel.curve(client, ratios(figures, client, placement))
         yield from panel.targets()
-        yield f'<text class="small" x="{(panel.left + panel.right) / 2}" y="{BOTTOM + 35}" text-anchor="middle">threads</text>'
+        middle = (panel.left + panel.right) / 2
+        yield f'<text class="small" x="{middle}" y="{BOTTOM + 35}" text-anchor="middle">threads</text>'
     yield from legend()
     yield '</svg>'
 

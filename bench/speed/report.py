@@ -59,9 +59,9 @@ def count(figures, name, case, threads=1, servers=1, client='mend'):
 class Target:
     def __init__(self, what, limit, measured, least=False, unit='', margin=0.005, by_cpu=None):
         """measured: a number, a spread (median, low, high), or None if it was not. least: the limit is a lower one.
-        margin: two decimals are told, and what is told as the target has reached it. by_cpu: the same throughput by CPU time."""
-        self.what, self.limit, self.measured, self.least, self.unit, self.margin = what, limit, measured, least, unit, margin
-        self.by_cpu = by_cpu
+        margin: two decimals are told, and what is told as the target has reached it. by_cpu: a throughput by CPU time."""
+        self.what, self.limit, self.measured, self.least = what, limit, measured, least
+        self.unit, self.margin, self.by_cpu = unit, margin, by_cpu
 
     def value(self):
         return self.measured['median'] if isinstance(self.measured, dict) else self.measured
@@ -73,9 +73,12 @@ class Target:
         return 'reached' if reached else 'missed'
 
     def cells(self):
+        limit = f"{'≥' if self.least else '≤'} {self.limit}{self.unit}"
         told = '-' if self.measured is None else number(self.value()) + self.unit
-        spread = f"{number(self.measured['low'])} to {number(self.measured['high'])}" if isinstance(self.measured, dict) else ''
-        return [self.what, f"{'≥' if self.least else '≤'} {self.limit}{self.unit}", told, spread, '' if self.by_cpu is None else number(self.by_cpu), self.verdict()]
+        spread = ''
+        if isinstance(self.measured, dict):
+            spread = f"{number(self.measured['low'])} to {number(self.measured['high'])}"
+        return [self.what, limit, told, spread, '' if self.by_cpu is None else number(self.by_cpu), self.verdict()]
 
 
 def number(x):
@@ -105,9 +108,11 @@ def shared_targets(f):
     for placement in ('same', 'free'):
         for threads, limit in SHARED_LEAST[placement].items():
             where = {'threads': threads, 'placement': placement}
-            yield Target(f'get, {threads} threads share, {placement}: throughput', limit, ratio(f, 'per_s', 'get_hit', **where), least=True,
+            yield Target(f'get, {threads} threads share, {placement}: throughput', limit,
+                         ratio(f, 'per_s', 'get_hit', **where), least=True,
                          by_cpu=by_cpu(f, 'get_hit', **where) if placement == 'same' else None)
-            yield Target(f'get, {threads} threads share, {placement}: p99', 1, ratio(f, 'p99_us', 'get_hit', **where))
+            yield Target(f'get, {threads} threads share, {placement}: p99', 1,
+                         ratio(f, 'p99_us', 'get_hit', **where))
     for threads in (16, 64):
         found = result(f, 'mend', 'get_hit', threads)
         yield Target(f'get, {threads} threads share: connections', 4, found and found['connections'])
@@ -117,10 +122,12 @@ def shared_targets(f):
 def multi_targets(f):
     instructions = count(f, 'instructions', 'get_multi_100')
     yield Target('get_multi 100 keys, 1 server: p50', 1.15, ratio(f, 'p50_us', 'get_multi_100'))
-    yield Target('get_multi 100 keys, 1 server: system calls', 2, count(f, 'system_calls', 'get_multi_100'), margin=STRAY)
+    yield Target('get_multi 100 keys, 1 server: system calls', 2,
+                 count(f, 'system_calls', 'get_multi_100'), margin=STRAY)
     yield Target('get_multi 100 keys, 1 server: instructions a key', 500, instructions and instructions / 100)
     yield Target('get_multi 100 keys, 4 servers: p50', 1.10, ratio(f, 'p50_us', 'get_multi_100', servers=4))
-    yield Target('get_multi 100 keys, 4 servers: system calls', 8, count(f, 'system_calls', 'get_multi_100', servers=4), margin=STRAY)
+    yield Target('get_multi 100 keys, 4 servers: system calls', 8,
+                 count(f, 'system_calls', 'get_multi_100', servers=4), margin=STRAY)
     yield Target('get 1 MB: p50', 1.12, ratio(f, 'p50_us', 'get_1m'))
     yield Target('set 1 MB: p50', 1.08, ratio(f, 'p50_us', 'set_1m'))
     for case, word in (('set_multi_100', 'set_multi'), ('delete_multi_100', 'delete_multi')):
@@ -176,15 +183,19 @@ def intro(f):
 
 Made by `./dev bench --write` from what it measured, not by hand: {f['when']}, {pace}, {f['took_s']} s in all.
 
-- Machine: {m['cpu']}, {plural(m['processors'], 'processor')}, {m['kernel']}; {m['busy_before_percent']} % busy with other work when it began.
-- Server: {m['memcached']} with `-t {m['server_threads']}`, otherwise as it comes. Clients: mend {m['mend']}, one client for all threads, as it comes;
-  libmemcached {m['libmemcached']}, a handle per thread as it comes, the same tuned (TCP_NODELAY, NO_BLOCK), and its pool with a handle for each thread.
-- The floor: a blocking socket per thread and server, one send and a recv until the answer is complete; nothing is parsed.
-  floor-meta asks what mend asks, by the meta protocol.
-- Each run stands between two of the floor, and is divided by their mean. A cell tells the median of those ratios, with the lowest and the highest.
+- Machine: {m['cpu']}, {plural(m['processors'], 'processor')}, {m['kernel']}; {m['busy_before_percent']} % busy with other
+  work when it began.
+- Server: {m['memcached']} with `-t {m['server_threads']}` and items of up to 2 MB, otherwise as it comes.
+- Clients: mend {m['mend']}, one client for all threads, as it comes; libmemcached {m['libmemcached']}, a handle per thread
+  as it comes, the same tuned (TCP_NODELAY, NO_BLOCK), and its pool with a handle for each thread.
+- The floor: a blocking socket per thread and server, one send and a recv until the answer is complete; nothing is
+  parsed. floor-meta asks what mend asks, by the meta protocol.
+- Each run stands between two of the floor, and is divided by their mean. A cell tells the median of those ratios, with
+  the lowest and the highest.
 - *same*: client and server pinned to one processor, which is the one to judge by. *free*: unpinned, and noisy.
-- *by CPU*: throughput by the CPU time of client and server together. Pinned to one processor it is the same thing as throughput, without what other
-  programs took from the wall clock's; where the two differ, the machine was busy, or the client left the processor idle.
+- *by CPU*: throughput by the CPU time of client and server together. Pinned to one processor it is the same thing as
+  throughput, without what other programs took from the wall clock's; where the two differ, the machine was busy, or the
+  client left the processor idle.
 
 ![Throughput of one shared client against a socket per thread](speed.svg)
 """
@@ -201,9 +212,11 @@ def noise_section(f):
     controls = [(r, r['results'][c]) for r in f['rows'] for c in r['results'] if is_control(r, c)]
     if not controls:
         return ''
-    lines = [[name_of(r), str(x['rounds']), spread(x['per_s_ratio']), spread(x['p50_us_ratio']), spread(x['p99_us_ratio'])] for r, x in controls]
-    return ('## The noise: the floor against the floor\n\nA client within this spread can not be told from a bare socket.\n\n' +
-            table(['case', 'rounds', 'throughput', 'p50', 'p99'], lines))
+    names = ('per_s_ratio', 'cpu_us_ratio', 'p50_us_ratio', 'p99_us_ratio')
+    lines = [[name_of(r), str(x['rounds']), *(spread(x.get(name)) for name in names)] for r, x in controls]
+    return ('## The noise: the floor against the floor\n\n'
+            'A client within this spread can not be told from a bare socket.\n\n' +
+            table(['case', 'rounds', 'throughput', 'CPU a call', 'p50', 'p99'], lines))
 
 
 def threads_section(f, case, placement):
@@ -213,9 +226,10 @@ def threads_section(f, case, placement):
         return ''
     names = [c for c in ('floor', 'mend', 'libmemcached-pool') if any(c in r['results'] for r in rows)]
     told = [('control' if c == 'floor' else c) for c in names]
-    head = ['threads', 'floor, calls a second', *told, *(f'{name}, by CPU' for name in told), "mend's p99", "mend's connections"]
+    head = ['threads', 'floor, calls a second', *told, *(f'{name}, by CPU' for name in told),
+            "mend's p99", "mend's connections"]
     lines = []
-    for r in rows:
+    for r in sorted(rows, key=lambda r: r['threads']):
         mend = r['results'].get('mend', {})
         lines.append([str(r['threads']), number(r['base'].get('per_s', 0))] +
                      [spread(r['results'].get(c, {}).get('per_s_ratio')) for c in names] +
@@ -224,18 +238,23 @@ def threads_section(f, case, placement):
     return f'## {case}, {placement}: one client shared by threads, throughput\n\n' + table(head, lines, left=0)
 
 
+def measured(x, ratios):
+    own = [number(x.get(name, 0)) for name in ('per_s', 'p50_us', 'p99_us', 'client_cpu_us', 'server_cpu_us')]
+    return [*own[:3], *ratios, ' + '.join(own[3:])]
+
+
 def cases_section(f):
     lines = []
     for r in f['rows']:
-        lines.append([name_of(r), '*' + r['base']['client'] + '*', number(r['base'].get('per_s', 0)), number(r['base'].get('p50_us', 0)),
-                      number(r['base'].get('p99_us', 0)), '1', '1', '1',
-                      number(r['base'].get('client_cpu_us', 0)) + ' + ' + number(r['base'].get('server_cpu_us', 0))])
+        lines.append([name_of(r), '*' + r['base']['client'] + '*', *measured(r['base'], ['1', '1', '1', '1'])])
         for client, x in r['results'].items():
             if not is_control(r, client):
-                lines.append(['', client, number(x['per_s']), number(x['p50_us']), number(x['p99_us']), median_of(x, 'per_s'),
-                              median_of(x, 'p50_us'), median_of(x, 'p99_us'), number(x['client_cpu_us']) + ' + ' + number(x['server_cpu_us'])])
-    return ('## Every case\n\nTimes in microseconds; the ratios are to the client in italics; CPU is the client\'s and the server\'s, a call.\n\n' +
-            table(['case', 'client', 'calls/s', 'p50', 'p99', 'throughput', 'p50', 'p99', 'CPU'], lines, left=2))
+                ratios = [median_of(x, 'per_s'), optional(1 / x['cpu_us_ratio']['median'] if 'cpu_us_ratio' in x else None),
+                          median_of(x, 'p50_us'), median_of(x, 'p99_us')]
+                lines.append(['', client + (f" ({x['failed']} failed)" if x['failed'] else ''), *measured(x, ratios)])
+    return ('## Every case\n\nTimes in microseconds; the ratios are to the client in italics; CPU is the client\'s and the '
+            'server\'s, a call.\n\n' +
+            table(['case', 'client', 'calls/s', 'p50', 'p99', 'throughput', 'by CPU', 'p50', 'p99', 'CPU'], lines, left=2))
 
 
 def counts_section(f):
@@ -243,12 +262,13 @@ def counts_section(f):
         return ''
     lines = []
     for c in f['counts']:
-        cells = ['-' if c.get(name) is None else number(c[name]) for name in ('system_calls', 'instructions', 'allocations')]
-        lines.append([f"{c['case']}, {plural(c['threads'], 'thread')}, {plural(c['servers'], 'server')}", c['client'], *cells])
+        case = f"{c['case']}, {plural(c['threads'], 'thread')}, {plural(c['servers'], 'server')}"
+        lines.append([case, c['client'], *(optional(c.get(name)) for name in ('system_calls', 'instructions', 'allocations'))])
     down = count(f, 'ns', 'get_down')
     tail = f'\nA read while its server is down takes {number(down)} ns of the processor.\n' if down is not None else ''
-    return (f"## What does not depend on the machine\'s mood\n\nA call\'s, each as (2N - N) / N; system calls by {f['counts'][0]['tool']}, user "
-            "instructions by callgrind (without the benchmark\'s own loop), allocations by memcheck. Several servers: with ketama.\n\n" +
+    return ("## What does not depend on the machine's mood\n\n"
+            f"A call's, each as (2N - N) / N; system calls by {f['counts'][0]['tool']}, user instructions by callgrind (without the\n"
+            "benchmark's own loop), allocations by memcheck. Several servers: with ketama.\n\n" +
             table(['case', 'client', 'system calls', 'instructions', 'allocations'], lines, left=2) + tail)
 
 
@@ -262,7 +282,8 @@ def memory_section(f):
                 lines.append([client, str(threads), f"{x['connections']:g}", number(x['heap_opened']), number(x['heap_used'])])
     if not lines:
         return ''
-    return ('## Memory\n\nBytes of heap, one server: when the client is open, and when so many threads have called for a while, with their replies.\n\n' +
+    return ('## Memory\n\nBytes of heap, one server: when the client is open, and when so many threads have called for a while, '
+            'with their\nreplies and what the benchmark itself keeps for a thread, which is what the floor shows.\n\n' +
             table(['client', 'threads', 'connections', 'opened', 'used'], lines))
 
 

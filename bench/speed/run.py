@@ -5,11 +5,11 @@
            [--server-threads N] [--no-counts] [--write] [--build DIR] [--out FILE]
 
 Each client's run stands between two of the floor (a socket per thread, see client_floor.c): A B A C A B A C A ... Its
-figures are divided by the mean of its two neighbours', and what is told is the median of those ratios over all rounds, with
-the lowest and the highest. The floor itself is one of the clients, too: that row is the noise.
+figures are divided by the mean of its two neighbours', and what is told is the median of those ratios over all rounds,
+with the lowest and the highest. The floor itself is one of the clients, too: that row is the noise.
 
-Placement: same - client and server pinned to one processor, whichever is idlest: the one to judge by, since a wakeup costs
-the same each time. There the floor's CPU time a call through the client's is throughput, too, and other programs hardly
+Placement: same - client and server pinned to one processor, whichever is idlest: the one to judge by, since a wakeup
+costs the same each time. There the floor's CPU time a call through the client's is throughput, too, and other programs hardly
 disturb it: "by CPU". free - wherever the scheduler wants: noisy.
 
 Progress goes to stderr, the figures to FILE (build/bench.json). report.py makes doc/PERFORMANCE.md of them, picture.py
@@ -25,6 +25,8 @@ import statistics
 import subprocess
 import sys
 import time
+
+sys.dont_write_bytecode = True  # nothing appears beside the sources
 
 import counts
 import picture
@@ -61,7 +63,8 @@ def plan_full():
     rows += shared('set_100', (1, 16), 'free')
     for case in ('get_miss', 'set_4k'):
         rows += [row(case, ('floor', 'mend', 'libmemcached'), n) for n in (1, 16)]
-    rows += [row(f'get_multi_{keys}', ('floor', 'mend', 'libmemcached'), 1, n) for keys in (10, 100, 1000) for n in (1, 4, 16)]
+    rows += [row(f'get_multi_{keys}', ('floor', 'mend', 'libmemcached'), 1, servers)
+             for keys in (10, 100, 1000) for servers in (1, 4, 16)]
     rows += [row(case, ('floor', 'mend', 'libmemcached')) for case in ('get_1m', 'set_1m')]
     rows += [row('get_hit', ('floor', 'mend', 'libmemcached'), n, transport='unix') for n in (1, 16)]
     rows += plan_writes()
@@ -71,7 +74,8 @@ def plan_full():
 
 def plan_writes():
     """Batches are compared with mend's own single calls, and with a bare pipeline."""
-    return [row('set_multi_100', ('mend',), base=('mend', 'set_100')), row('delete_multi_100', ('mend',), base=('mend', 'delete')),
+    return [row('set_multi_100', ('mend',), base=('mend', 'set_100')),
+            row('delete_multi_100', ('mend',), base=('mend', 'delete')),
             row('set_multi_100', ('floor', 'mend')), row('delete_multi_100', ('floor', 'mend'))]
 
 
@@ -149,6 +153,7 @@ class Track:
 
 # ---- A row: rounds, ratios, medians ------------------------------------------------------------------
 
+TOLD = ('connections', 'heap_opened', 'heap_used')
 RATIOS = ('per_s', 'p50_us', 'p99_us', 'cpu_us', 'client_cpu_us', 'server_cpu_us')
 
 
@@ -159,12 +164,12 @@ def middle(values):
 
 def summary(runs):
     """Of one client: the medians of what was measured, and of its ratios to its neighbours."""
-    figures = {name: statistics.median(own[name] for own, _, _ in runs) for name in RATIOS + ('connections', 'heap_opened', 'heap_used')}
+    figures = {name: statistics.median(own[name] for own, _, _ in runs) for name in RATIOS + TOLD}
     figures['failed'] = sum(own['failed'] for own, _, _ in runs)
     figures['rounds'] = len(runs)
     for name in RATIOS:
         ratios = [2 * own[name] / (before[name] + after[name]) for own, before, after in runs if before[name] + after[name] > 0]
-        if ratios:
+        if ratios and statistics.median(ratios) > 0:
             figures[name + '_ratio'] = middle(ratios)
     return figures
 
@@ -185,7 +190,7 @@ def race(track, r):
     r['results'] = {client: summary(of) for client, of in runs.items() if of}
     bases = [before for of in runs.values() for _, before, _ in of]
     if bases:
-        r['base'].update({name: statistics.median(b[name] for b in bases) for name in RATIOS + ('connections', 'heap_used')})
+        r['base'].update({name: statistics.median(b[name] for b in bases) for name in RATIOS + TOLD})
     return r
 
 
@@ -193,8 +198,11 @@ def tell(r):
     def ratio(client):
         x = r['results'][client]['per_s_ratio']
         name = 'control' if client == r['base']['client'] and r['case'] == r['base']['case'] else client
-        by_cpu = 1 / r['results'][client]['cpu_us_ratio']['median']
-        return f"{name} {x['median']:.2f} ({x['low']:.2f}-{x['high']:.2f}; by CPU {by_cpu:.2f})"
+        by_cpu, failed = r['results'][client].get('cpu_us_ratio'), r['results'][client]['failed']
+        words = f"{name} {x['median']:.2f} ({x['low']:.2f}-{x['high']:.2f})"
+        if by_cpu and r['placement'] == 'same':
+            words += f" by CPU {1 / by_cpu['median']:.2f}"
+        return words + (f' {failed} CALLS FAILED' if failed else '')
     return ', '.join(ratio(client) for client in r['results']) or 'nothing could be measured'
 
 
@@ -268,8 +276,9 @@ def main():
     began = time.monotonic()
     figures = {'when': datetime.datetime.now(datetime.timezone.utc).strftime('%FT%TZ'), 'quick': options.quick,
                'rounds': options.rounds, 'seconds': options.seconds, 'machine': machine(options), 'rows': [], 'counts': []}
-    if figures['machine']['busy_before_percent'] > 20:
-        say(f"this machine is busy with something else ({figures['machine']['busy_before_percent']} %): look at the spread")
+    busy = figures['machine']['busy_before_percent']
+    if busy > 20:
+        say(f'this machine is busy with something else ({busy} %): look at the spread')
     rows = plan(options)
     track = Track(options)
     try:

@@ -1,6 +1,7 @@
 """servers.py - memcacheds for the benchmark: started, pinned to a processor or let free, and ended.
 
-Knows nothing of clients. The program is $MEMCACHED, else memcached from PATH. Each is ended by its own pid, and dies with us.
+Knows nothing of clients. The program is $MEMCACHED, else memcached from PATH. Each is ended by its own pid, and dies
+with us.
 """
 import ctypes
 import getpass

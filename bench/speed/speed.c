@@ -141,6 +141,11 @@ static bool call(struct caller *c, long i)
     return false;
 }
 
+static bool is_multi(enum operation operation)
+{
+    return operation == GET_MULTI || operation == SET_MULTI || operation == DELETE_MULTI;
+}
+
 static bool can(const struct client *client, enum operation operation)
 {
     switch (operation) {
@@ -179,13 +184,14 @@ static void call_by_clock(struct caller *c)
 {
     const struct run *run = c->run;
     int64_t           before = clock_now(), now;
+    long              calls = 0;
 
     for (long i = 0; before < run->end_ns; i++, before = now) {
         bool right = call(c, i);
         now = clock_now();
         if (before < run->begin_ns || now > run->end_ns)
             continue;
-        atomic_store_explicit(&c->calls, atomic_load_explicit(&c->calls, memory_order_relaxed) + 1, memory_order_relaxed);
+        atomic_store_explicit(&c->calls, ++calls, memory_order_relaxed);
         c->failed += !right;
         histogram_add(&c->took, (uint64_t)(now - before));
     }
@@ -326,14 +332,16 @@ static void tell(const struct run *run, struct caller *callers, const struct loo
     double looked_calls = (double)(looks->after.calls - looks->before.calls);
     if (looked_calls <= 0)
         looked_calls = 1;
-    double client_s = run->calls ? counted_s / (double)run->calls : (looks->after.client_s - looks->before.client_s) / looked_calls;
-    printf("{\"client\": \"%s\", \"case\": \"%s\", \"threads\": %u, \"servers\": %u, \"calls\": %ld, \"failed\": %ld, \"per_s\": %.1f, "
-           "\"p50_us\": %.3f, \"p99_us\": %.3f, \"client_cpu_us\": %.4f, \"server_cpu_us\": %.3f, \"connections\": %d, "
-           "\"heap_opened\": %ld, \"heap_used\": %ld}\n",
+    double client_s = (looks->after.client_s - looks->before.client_s) / looked_calls;
+    double servers_s = (looks->after.servers_s - looks->before.servers_s) / looked_calls;
+    if (run->calls)
+        client_s = counted_s / (double)run->calls;
+    printf("{\"client\": \"%s\", \"case\": \"%s\", \"threads\": %u, \"servers\": %u, \"calls\": %ld, "
+           "\"failed\": %ld, \"per_s\": %.1f, \"p50_us\": %.3f, \"p99_us\": %.3f, \"client_cpu_us\": %.4f, "
+           "\"server_cpu_us\": %.3f, \"connections\": %d, \"heap_opened\": %ld, \"heap_used\": %ld}\n",
            run->client->name, run->scene->name, run->target.threads, run->target.server_count, calls, failed, per_s,
-           histogram_quantile_ns(all, 0.5) / 1e3, histogram_quantile_ns(all, 0.99) / 1e3,
-           client_s * 1e6,
-           (looks->after.servers_s - looks->before.servers_s) / looked_calls * 1e6, looks->sockets, looks->heap_opened, looks->heap_used);
+           histogram_quantile_ns(all, 0.5) / 1e3, histogram_quantile_ns(all, 0.99) / 1e3, client_s * 1e6, servers_s * 1e6,
+           looks->sockets, looks->heap_opened, looks->heap_used);
     free(all);
 }
 
@@ -341,7 +349,8 @@ static void tell(const struct run *run, struct caller *callers, const struct loo
 
 static void usage(void)
 {
-    fprintf(stderr, "usage: bench-speed CLIENT CASE SERVERS [--threads N] [--seconds S] [--calls N] [--pids PID,...]; --list\n");
+    fprintf(stderr, "usage: bench-speed CLIENT CASE SERVERS [--threads N] [--seconds S] [--calls N] [--pids PID,...]\n"
+                    "       bench-speed --list\n");
     exit(2);
 }
 
@@ -408,7 +417,7 @@ int main(int argc, char **argv)
     struct item *items = items_new(run.scene->items, run.scene->value_bytes);
     run.target.items = items;
     run.target.item_count = run.scene->items;
-    run.target.batch = run.scene->operation >= GET_MULTI && run.scene->operation <= DELETE_MULTI ? run.scene->items : 0;
+    run.target.batch = is_multi(run.scene->operation) ? run.scene->items : 0;
     if (!run.scene->down && !items_store(items, &run.target, run.scene->missing))
         return 1;
     struct caller *callers = must_have(calloc(run.target.threads, sizeof *callers));

@@ -20,7 +20,8 @@ void *must_have(void *p)
 
 bool item_is(const struct item *item, const char *data, size_t bytes)
 {
-    return bytes == item->value_bytes && memcmp(data, item->key, item->key_bytes) == 0 && data[bytes - 1] == item->value[bytes - 1];
+    return bytes == item->value_bytes && memcmp(data, item->key, item->key_bytes) == 0 &&
+           data[bytes - 1] == item->value[bytes - 1];
 }
 
 struct item *items_new(size_t n, size_t value_bytes)
@@ -36,7 +37,6 @@ struct item *items_new(size_t n, size_t value_bytes)
         item->value = value;
         item->value_bytes = value_bytes;
     }
-    items[n - 1].server = 0;
     return items;
 }
 
