@@ -96,7 +96,7 @@ def is_multi(what):
 
 # ---- What valgrind counts: slow, but as many at once as there are processors --------------------------------
 
-CALLS = {'instructions': 2000, 'allocations': 400}
+CALLS = {'instructions': 8000, 'allocations': 400}
 
 
 def valgrind_jobs(counter, whats):
@@ -107,7 +107,7 @@ def valgrind_jobs(counter, whats):
         for figure, n in CALLS.items():
             if what[1] == 'get_down' or figure == 'allocations' and (what[0] == 'loop' or what[3] > 1):
                 continue
-            yield what, figure, command, n // 20 if is_multi(what) else n
+            yield what, figure, command, n // 40 if is_multi(what) else n
 
 
 def valgrind(counter, whats):

@@ -210,7 +210,7 @@ def tell(r):
 
 def first_line(*command):
     try:
-        return subprocess.run(command, stdout=subprocess.PIPE, text=True).stdout.splitlines()[0]
+        return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout.splitlines()[0]
     except (OSError, IndexError):
         return 'unknown'
 
