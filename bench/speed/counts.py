@@ -100,8 +100,8 @@ CALLS = {'instructions': 8000, 'allocations': 400}
 
 
 def valgrind_jobs(counter, whats):
-    """(what, figure, command, N) for each; the empty loop's, too."""
-    loops = {('loop', case, 1, 1) for _, case, _, _ in whats if case != 'get_down'}
+    """(what, figure, command, N) for each; the empty loop's, too, where it is more than nothing to a call."""
+    loops = {('loop', what[1], 1, 1) for what in whats if what[1] != 'get_down' and not is_multi(what)}
     for what in [*whats, *sorted(loops)]:
         command = counter.command(what)
         for figure, n in CALLS.items():
@@ -126,7 +126,7 @@ def valgrind(counter, whats):
 
 
 def instructions(counted, what):
-    own, loop = counted.get((what, 'instructions')), counted.get((('loop', what[1], 1, 1), 'instructions'))
+    own, loop = counted.get((what, 'instructions')), counted.get((('loop', what[1], 1, 1), 'instructions'), 0)
     return None if own is None or loop is None else own - loop
 
 
