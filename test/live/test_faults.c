@@ -1,0 +1,763 @@
+/* test_faults.c - real faults under traffic: a real memcached, sometimes with a proxy before it that does what networks do.
+ *
+ * A row of the table is a fault. Eight threads get and set through one client while it is made and undone; every call
+ * is timed, every value names its key and its version, and what came of it is printed: calls, the slowest, how long
+ * until calls returned at once, how long until the cache answered again, wrong answers. A wrong answer is another
+ * key's value, half of one, one never written, one older than what was acknowledged before the question (but for
+ * writes that were said to be maybe applied), and, where the server kept its memory, none at all.
+ *
+ * Packets are dropped in a network namespace of our own; where we may not have one that test is skipped, and says so.
+ * Under ThreadSanitizer only the rows of sixty-four threads run: it is slow, and cannot follow a fork.
+ */
+#include "support/memcached.h"
+#include "support/proxy.h"
+#include "support/wait.h"
+
+#include <errno.h>
+#include <linux/pkt_sched.h>
+#include <linux/rtnetlink.h>
+#include <malloc.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define S(text) mend_str(text)
+#define MS(n) ((int64_t)(n) * 1000000)
+enum {
+    TIMEOUT_MS = 100,
+    KEYS = 64,
+    VERSIONS = 1 << 16,
+    VALUE_BYTES_MAX = 24000,
+    TELLERS_MAX = 64,
+    BACK_WITHIN_MS = 2500, /* heal_max_ms, twice, and time for a slow start: generous; the real figure is the benchmark's */
+    CALM_MS = 60,          /* traffic before, and after */
+    RAWS = 256,
+};
+
+/* ---- A fault, and its story --------------------------------------------------------------------------- */
+struct story;
+
+struct fault {
+    const char *name;
+    const char *args; /* memcached's */
+    void (*make)(struct story *s);
+    void (*undo)(struct story *s);
+    int  lasts_ms;       /* from when it is noticed, or made */
+    int  down_within_ms; /* calls must return at once by then; 0: they may, or not */
+    bool proxied;
+    bool forgets;  /* the server starts again, empty */
+    bool harmless; /* no call may fail */
+    bool needs_drops;
+    int  idle_max; /* 0: one for each thread */
+    int  threads;  /* 0: 8 */
+};
+
+/* A key is written by one thread and read by all. */
+struct entry {
+    char             name[16];
+    atomic_uint      begun, acknowledged; /* versions, from 1 */
+    _Atomic uint64_t maybe[VERSIONS / 64]; /* those that may yet be applied, whatever came after them */
+};
+
+struct teller {
+    struct story *story;
+    int           number;
+    pthread_t     thread;
+    unsigned      seed;
+    char          value[VALUE_BYTES_MAX];
+};
+
+enum { STATUS_LOW = -9, STATUS_HIGH = 5 };
+
+struct story {
+    const struct fault *fault;
+    struct memcached    m;
+    struct proxy       *proxy;
+    mend_client        *client;
+    struct entry        entries[KEYS];
+    struct teller       tellers[TELLERS_MAX];
+    int                 telling; /* how many of them run */
+    int                 raws[RAWS], raw_count;
+
+    atomic_bool     stop, rests;
+    atomic_int      resting;
+    atomic_long     calls, failed, wrong, came[STATUS_HIGH - STATUS_LOW + 1];
+    _Atomic int64_t slowest_ns, down_at, served_at; /* the last two: 0 while one is looked for */
+    atomic_flag     told;
+    char            first_wrong[256];
+
+    atomic_bool     beats;
+    _Atomic int64_t late_ns;
+    pthread_t       metronome;
+};
+
+static struct story the_story;
+
+static int64_t now_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return MS(t.tv_sec * 1000) + t.tv_nsec;
+}
+
+static double in_ms(int64_t ns)
+{
+    return (double)ns / 1e6;
+}
+
+static void keep_longest(_Atomic int64_t *longest, int64_t ns)
+{
+    int64_t was = *longest;
+    while (ns > was && !atomic_compare_exchange_weak(longest, &was, ns))
+        continue;
+}
+
+static void keep_first(_Atomic int64_t *first, int64_t at)
+{
+    int64_t none = 0;
+    if (*first == 0)
+        atomic_compare_exchange_strong(first, &none, at);
+}
+
+/* How late this machine wakes a thread that only naps: no client can be better. */
+static void *beat(void *argument)
+{
+    struct story *s = argument;
+    while (!s->stop) {
+        int64_t due = now_ns() + MS(1);
+        pause_ms(1);
+        keep_longest(&s->late_ns, now_ns() - due);
+    }
+    return NULL;
+}
+
+/* What a call may take beyond its timeout here: see slack_ms; by the lateness of this story alone. */
+static int64_t slack_ns(struct story *s)
+{
+    return MS(100) + 3 * s->late_ns;
+}
+
+/* ---- Values that name their key and version: "key|version|length|xxxx", x by the version ------------------ */
+static mend_bytes value_of(struct teller *t, const struct entry *e, unsigned version)
+{
+    size_t length = version % 16 ? 40 + version * 37u % 500 : 40 + version * 7919u % (VALUE_BYTES_MAX - 100);
+    int    n = snprintf(t->value, sizeof t->value, "%s|%u|%zu|", e->name, version, length);
+    memset(t->value + n, 'a' + (int)(version % 26), length - (size_t)n);
+    return mend_mem(t->value, length);
+}
+
+/* The version; 0: it is not one of this key, or not whole. */
+static unsigned version_of(const struct entry *e, const mend_reply *r)
+{
+    size_t   n = strlen(e->name), length = 0;
+    unsigned version = 0;
+    int      head = 0;
+    if (r->len <= n || memcmp(r->data, e->name, n) != 0 || sscanf(r->data + n, "|%u|%zu|%n", &version, &length, &head) != 2)
+        return 0;
+    const char *body = r->data + n + head;
+    if (head == 0 || length != r->len || body >= r->data + length || *body != 'a' + (int)(version % 26) || r->data[length])
+        return 0;
+    size_t rest = (size_t)(r->data + length - body);
+    return memcmp(body, body + 1, rest - 1) == 0 ? version : 0;
+}
+
+static bool maybe_applied(struct entry *e, unsigned version)
+{
+    return version < VERSIONS && e->maybe[version / 64] >> version % 64 & 1;
+}
+
+static void is_wrong(struct story *s, const char *what, const struct entry *e, const mend_reply *r)
+{
+    s->wrong++;
+    if (!atomic_flag_test_and_set(&s->told))
+        snprintf(s->first_wrong, sizeof s->first_wrong, "%s %s (%u begun, %u acknowledged): %s, %zu bytes, \"%.40s\"", what, e->name, e->begun,
+                 e->acknowledged, mend_status_name(r->status), r->len, r->data);
+}
+
+/* acknowledged: as it was when the question was asked. */
+static void judge(struct story *s, struct entry *e, unsigned acknowledged, const mend_reply *r)
+{
+    if (r->status < 0)
+        return;
+    if (r->status == MEND_MISS) {
+        if (acknowledged && !s->fault->forgets)
+            is_wrong(s, "lost:", e, r);
+        return;
+    }
+    unsigned version = r->status == MEND_OK ? version_of(e, r) : 0;
+    if (version == 0)
+        is_wrong(s, "not a value of", e, r);
+    else if (version > e->begun)
+        is_wrong(s, "never written:", e, r);
+    else if (version < acknowledged && !maybe_applied(e, version))
+        is_wrong(s, "old:", e, r);
+}
+
+/* ---- Tellers ------------------------------------------------------------------------------------------------ */
+static unsigned chance(struct teller *t, unsigned n)
+{
+    t->seed = t->seed * 1664525u + 1013904223u;
+    return (t->seed >> 8) % n;
+}
+
+static void ended(struct story *s, int64_t began, mend_status status)
+{
+    int64_t now = now_ns();
+    keep_longest(&s->slowest_ns, now - began);
+    s->calls++;
+    s->failed += status < 0;
+    s->came[status - STATUS_LOW]++;
+    if (status == MEND_E_DOWN)
+        keep_first(&s->down_at, now);
+    if (status == MEND_OK || status == MEND_MISS)
+        keep_first(&s->served_at, now);
+}
+
+static void gets(struct teller *t, mend_reply *r)
+{
+    struct story *s = t->story;
+    struct entry *e = &s->entries[chance(t, KEYS)];
+    unsigned      acknowledged = e->acknowledged;
+    int64_t       began = now_ns();
+    ended(s, began, mend_get(s->client, S(e->name), r));
+    judge(s, e, acknowledged, r);
+}
+
+static void gets_many(struct teller *t, mend_replies *rs)
+{
+    enum { MANY = 8 };
+    struct story *s = t->story;
+    struct entry *e[MANY];
+    unsigned      acknowledged[MANY];
+    mend_bytes    keys[MANY];
+    for (int i = 0; i < MANY; i++) {
+        e[i] = &s->entries[chance(t, KEYS)];
+        acknowledged[i] = e[i]->acknowledged;
+        keys[i] = S(e[i]->name);
+    }
+    int64_t began = now_ns();
+    ended(s, began, mend_get_multi(s->client, keys, MANY, rs));
+    for (int i = 0; i < MANY; i++)
+        judge(s, e[i], acknowledged[i], &rs->at[i]);
+}
+
+static void sets(struct teller *t, mend_reply *r)
+{
+    struct story *s = t->story;
+    struct entry *e = &s->entries[chance(t, KEYS / (unsigned)s->telling) * (unsigned)s->telling + (unsigned)t->number];
+    unsigned      version = e->begun + 1;
+    if (version >= VERSIONS)
+        return;
+    mend_bytes value = value_of(t, e, version);
+    e->begun = version;
+    int64_t     began = now_ns();
+    mend_status status = mend_set(s->client, S(e->name), value, NULL, r);
+    ended(s, began, status);
+    if (r->maybe_applied)
+        e->maybe[version / 64] |= (uint64_t)1 << version % 64;
+    if (status == MEND_OK)
+        e->acknowledged = version;
+    if (status > 0 || status == MEND_E_ARGUMENT)
+        is_wrong(s, "set", e, r);
+}
+
+static void rest(struct story *s)
+{
+    s->resting++;
+    while (s->rests && !s->stop)
+        pause_ms(1);
+    s->resting--;
+}
+
+static void *tells(void *argument)
+{
+    struct teller *t = argument;
+    mend_reply     r = MEND_REPLY;
+    mend_replies   rs = MEND_REPLIES;
+    while (!t->story->stop) {
+        if (t->story->rests)
+            rest(t->story);
+        switch (chance(t, 10)) {
+        case 0:
+        case 1: sets(t, &r); break;
+        case 2: gets_many(t, &rs); break;
+        default: gets(t, &r); break;
+        }
+        if (r.status == MEND_E_DOWN)
+            pause_ms(1); /* as an application would be busy with its fallback */
+    }
+    mend_reply_free(&r);
+    mend_replies_free(&rs);
+    return NULL;
+}
+
+/* ---- Faults of the process ------------------------------------------------------------------------------------- */
+static void dies(struct story *s)
+{
+    memcached_kill(&s->m);
+}
+
+static void starts_again(struct story *s)
+{
+    memcached_restart(&s->m);
+}
+
+static void stops(struct story *s)
+{
+    memcached_pause(&s->m);
+}
+
+static void goes_on(struct story *s)
+{
+    memcached_resume(&s->m);
+}
+
+static void everybody_rests(struct story *s)
+{
+    s->rests = true;
+    await(s->resting == s->telling, SOON_MS);
+}
+
+static void everybody_works(struct story *s)
+{
+    s->rests = false;
+    await(s->resting == 0, SOON_MS);
+}
+
+/* idle_timeout is in whole seconds, and memcached looks once a second. */
+static void is_left_alone(struct story *s)
+{
+    everybody_rests(s);
+    await(seen_at(s->client, 0).connections <= 1, SOON_MS); /* the last one was followed by a trial's */
+}
+
+/* Strangers take every connection that the server allows: whoever comes then hears an ERROR that nobody asked for. */
+static void is_full(struct story *s)
+{
+    char answer[128] = "";
+    everybody_rests(s);
+    while (!strstr(answer, "Too many open connections")) {
+        must(s->raw_count < RAWS, "%d connections, and it is not full: %s", RAWS, answer);
+        int fd = raw_connect(s->m.host, s->m.port, NULL);
+        assert_true(fd >= 0);
+        s->raws[s->raw_count++] = fd;
+        raw_ask(fd, "version\r\n", "\r\n", answer, sizeof answer);
+    }
+    everybody_works(s);
+}
+
+static void strangers_leave(struct story *s)
+{
+    while (s->raw_count > 0)
+        close(s->raws[--s->raw_count]);
+}
+
+/* ---- A fork: children use the client, too ------------------------------------------------------------------------ */
+static int child_reads(struct story *s)
+{
+    mend_reply r = MEND_REPLY;
+    int        bad = 0;
+    for (int i = 0; i < 3 * KEYS && !bad; i++) {
+        struct entry *e = &s->entries[i % KEYS];
+        mend_status   status = mend_get_with(s->client, S(e->name), &(mend_call){.timeout_ms = 5000}, &r);
+        bad = status != MEND_OK ? 1 : version_of(e, &r) == 0 ? 2 : 0;
+    }
+    mend_reply_free(&r);
+    return bad;
+}
+
+static void forks(struct story *s)
+{
+    enum { CHILDREN = 12 };
+    pid_t children[CHILDREN];
+    for (int i = 0; i < CHILDREN; i++) {
+        long calls = s->calls;
+        children[i] = fork();
+        if (children[i] == 0)
+            _exit(child_reads(s));
+        await(s->calls > calls + s->telling, SOON_MS); /* in the middle of traffic, each time */
+    }
+    for (int i = 0; i < CHILDREN; i++) {
+        int status = -1;
+        await(waitpid(children[i], &status, WNOHANG) == children[i], SOON_MS);
+        must(WIFEXITED(status) && WEXITSTATUS(status) == 0, "child %d: %x", i, (unsigned)status);
+    }
+}
+
+static void nothing(struct story *s)
+{
+    (void)s;
+}
+
+/* ---- Faults of the network: the proxy's ---------------------------------------------------------------------------- */
+static void is_silent(struct story *s)
+{
+    proxy_set(s->proxy, &(struct proxy_fault){.silent = true});
+    proxy_cut(s->proxy); /* so that everybody meets the listener, which accepts, and that is all */
+}
+
+static void refuses(struct story *s)
+{
+    proxy_set(s->proxy, &(struct proxy_fault){.refuse = true});
+    proxy_cut(s->proxy);
+}
+
+static void resets(struct story *s)
+{
+    proxy_set(s->proxy, &(struct proxy_fault){.end = PROXY_RESET, .end_after = 700});
+}
+
+static void half_closes(struct story *s)
+{
+    proxy_set(s->proxy, &(struct proxy_fault){.end = PROXY_HALF_CLOSE, .end_after = 500});
+}
+
+static void trickles(struct story *s)
+{
+    proxy_set(s->proxy, &(struct proxy_fault){.trickle_ms = {[PROXY_DOWN] = 4}});
+}
+
+static void trickles_up(struct story *s)
+{
+    proxy_set(s->proxy, &(struct proxy_fault){.trickle_ms = {[PROXY_UP] = 1}});
+}
+
+static void delays(struct story *s)
+{
+    proxy_set(s->proxy, &(struct proxy_fault){.delay_ms = {TIMEOUT_MS, TIMEOUT_MS / 2}});
+}
+
+static void parts(struct story *s)
+{
+    proxy_set(s->proxy, &(struct proxy_fault){.hold = true});
+}
+
+static void is_well(struct story *s)
+{
+    proxy_set(s->proxy, NULL);
+}
+
+/* ---- Faults of the network: packets that are dropped, in a namespace of our own ------------------------------------- */
+static char why_no_drops[128] = "not tried";
+
+/* Adds (or deletes) a queue for the loopback's packets that has no room for any. */
+static bool drops(bool on)
+{
+    struct {
+        struct nlmsghdr head;
+        struct tcmsg    about;
+        struct rtattr   kind;
+        char            name[8];
+        struct rtattr   options;
+        struct tc_fifo_qopt room;
+    } ask = {
+        .head = {.nlmsg_len = sizeof ask, .nlmsg_type = RTM_DELQDISC, .nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK},
+        .about = {.tcm_family = AF_UNSPEC, .tcm_ifindex = (int)if_nametoindex("lo"), .tcm_parent = TC_H_ROOT},
+        .kind = {.rta_len = RTA_LENGTH(sizeof ask.name), .rta_type = TCA_KIND},
+        .name = "pfifo",
+        .options = {.rta_len = RTA_LENGTH(sizeof ask.room), .rta_type = TCA_OPTIONS},
+        .room = {.limit = 0},
+    };
+    struct { struct nlmsghdr head; struct nlmsgerr error; char rest[256]; } answer;
+    int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+    if (on) {
+        ask.head.nlmsg_type = RTM_NEWQDISC;
+        ask.head.nlmsg_flags |= NLM_F_CREATE | NLM_F_REPLACE;
+    }
+    bool heard = fd >= 0 && send(fd, &ask, sizeof ask, 0) == sizeof ask && recv(fd, &answer, sizeof answer, 0) >= (ssize_t)sizeof answer.head;
+    if (heard)
+        errno = -answer.error.error;
+    if (fd >= 0)
+        close(fd);
+    return heard && answer.error.error == 0;
+}
+
+static bool loopback_is_up(void)
+{
+    struct ifreq lo = {.ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING};
+    int          fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    bool         up = fd >= 0 && ioctl(fd, SIOCSIFFLAGS, &lo) == 0;
+    if (fd >= 0)
+        close(fd);
+    return up;
+}
+
+/* Before there is any thread. A user other than root needs a user namespace to have the other in. */
+static bool unshared(void)
+{
+    char     map[64];
+    unsigned user = geteuid();
+    if (user == 0)
+        return unshare(CLONE_NEWNET) == 0;
+    snprintf(map, sizeof map, "%u %u 1", user, user);
+    if (unshare(CLONE_NEWUSER | CLONE_NEWNET) < 0)
+        return false;
+    FILE *f = fopen("/proc/self/uid_map", "we");
+    return f && fputs(map, f) >= 0 && fclose(f) == 0;
+}
+
+static void network_of_our_own(void)
+{
+    const char *failed = !unshared() ? "unshare" : !loopback_is_up() ? "loopback" : !drops(true) ? "a queue without room" : !drops(false) ? "its end" : NULL;
+    if (failed)
+        snprintf(why_no_drops, sizeof why_no_drops, "%s: %s", failed, strerror(errno));
+    else
+        why_no_drops[0] = 0;
+}
+
+static void drops_packets(struct story *s)
+{
+    (void)s;
+    must(drops(true), "%s", strerror(errno));
+}
+
+static void drops_none(struct story *s)
+{
+    (void)s;
+    must(drops(false), "%s", strerror(errno));
+}
+
+/* ---- The play --------------------------------------------------------------------------------------------------------- */
+static void begin(struct story *s, const struct fault *fault)
+{
+    *s = (struct story){.fault = fault, .told = ATOMIC_FLAG_INIT};
+    memcached_start(&s->m, "127.0.0.1", fault->args);
+    const char *name = s->m.name;
+    if (fault->proxied) {
+        s->proxy = proxy_start("127.0.0.1", s->m.host, s->m.port);
+        must(s->proxy, "no proxy: %s", strerror(errno));
+        name = proxy_name(s->proxy);
+    }
+    int count = fault->threads ? fault->threads : 8;
+    s->client = open_up(&MEND_CONFIG(.servers = name, .timeout_ms = TIMEOUT_MS, .connections_idle_max = fault->idle_max ? fault->idle_max : count));
+    for (int i = 0; i < KEYS; i++)
+        snprintf(s->entries[i].name, sizeof s->entries[i].name, "key:%d", i);
+    assert_int_equal(pthread_create(&s->metronome, NULL, beat, s), 0);
+    s->beats = true;
+    s->telling = count;
+    for (int i = 0; i < count; i++) {
+        s->tellers[i] = (struct teller){.story = s, .number = i, .seed = (unsigned)i * 77777u};
+        assert_int_equal(pthread_create(&s->tellers[i].thread, NULL, tells, &s->tellers[i]), 0);
+    }
+}
+
+static void threads_end(struct story *s)
+{
+    s->stop = true;
+    for (int i = 0; i < s->telling; i++)
+        pthread_join(s->tellers[i].thread, NULL);
+    if (s->beats)
+        pthread_join(s->metronome, NULL);
+    s->telling = 0;
+    s->beats = false;
+}
+
+/* Also after a test that failed in the middle. */
+static int leave(void **state)
+{
+    struct story *s = &the_story;
+    (void)state;
+    threads_end(s);
+    strangers_leave(s);
+    if (why_no_drops[0] == 0)
+        drops(false);
+    mend_close(s->client);
+    proxy_stop(s->proxy);
+    memcached_stop(&s->m);
+    s->client = NULL;
+    s->proxy = NULL;
+    return 0;
+}
+
+static void tell(struct story *s, int64_t down_ns, int64_t back_ns)
+{
+    char what[256] = "", down[64] = "never down";
+    for (int i = STATUS_HIGH; i >= STATUS_LOW; i--) {
+        size_t n = strlen(what);
+        if (s->came[i - STATUS_LOW])
+            snprintf(what + n, sizeof what - n, "%s%ld %s", n ? ", " : "", s->came[i - STATUS_LOW], mend_status_name(i) + strlen("MEND_"));
+    }
+    if (s->down_at)
+        snprintf(down, sizeof down, "down after %.1f ms", in_ms(down_ns));
+    print_message("# %s: %ld calls, slowest %.1f ms (the machine: late by %.1f ms), %s, back after %.1f ms, %ld wrong (%s)\n", s->fault->name, s->calls,
+                  in_ms(s->slowest_ns), in_ms(s->late_ns), down, in_ms(back_ns), s->wrong, what);
+}
+
+/* Everybody falls back without waiting, and nothing is kept for a server that is not there. */
+static void is_down(struct story *s)
+{
+    mend_reply r = MEND_REPLY;
+    await(s->down_at, SOON_MS);
+    await(!mend_connection_available(s->client), SOON_MS); /* a verdict that is overdue counts before it has come */
+    await(seen_at(s->client, 0).connections <= 2, SOON_MS); /* a trial's, and the one that listens */
+    must_be(MEND_E_DOWN, mend_get(s->client, S("key:0"), &r), &r);
+    mend_reply_free(&r);
+}
+
+static void play(void **state)
+{
+    const struct fault *fault = *state;
+    struct story       *s = &the_story;
+    if (fault->needs_drops && why_no_drops[0]) {
+        print_message("# skipped: packets can't be dropped here (%s)\n", why_no_drops);
+        skip();
+    }
+    int had = descriptors();
+    begin(s, fault);
+    pause_ms(CALM_MS);
+    if (s->failed) tell(s,0,0);
+    assert_int_equal(s->failed, 0);
+
+    s->down_at = 0;
+    int64_t made = now_ns();
+    fault->make(s);
+    if (fault->down_within_ms)
+        is_down(s);
+    pause_ms(fault->lasts_ms);
+    int64_t down_ns = s->down_at - made;
+    long    failed = s->failed;
+
+    s->served_at = 0;
+    fault->undo(s);
+    int64_t undone = now_ns();
+    await(s->served_at && all_up(s->client), SOON_MS);
+    int64_t back_ns = s->served_at > undone ? s->served_at - undone : 0; /* it may be seen to serve before the test has seen it */
+    pause_ms(CALM_MS);
+    long failed_after = s->failed;
+    await(mend_ping(s->client, NULL) == MEND_OK, SOON_MS);
+    threads_end(s);
+    tell(s, down_ns, back_ns);
+
+    must(s->wrong == 0, "%ld wrong answers, the first: %s", s->wrong, s->first_wrong);
+    must(s->slowest_ns < MS(TIMEOUT_MS) + slack_ns(s), "the slowest took %.1f ms", in_ms(s->slowest_ns));
+    must(fault->harmless ? failed_after == 0 : failed > 0, "%ld calls failed during the fault, %ld by the end", failed, failed_after);
+    if (fault->down_within_ms)
+        must(down_ns < MS(fault->down_within_ms) + slack_ns(s), "down after %.1f ms", in_ms(down_ns));
+    must(back_ns < MS(BACK_WITHIN_MS) + slack_ns(s), "back after %.1f ms", in_ms(back_ns));
+    leave(NULL);
+    await(descriptors() == had, SOON_MS);
+}
+
+enum { AT_ONCE = TIMEOUT_MS, HUNG = 2 * TIMEOUT_MS + 10 };
+
+static const struct fault faults[] = {
+    {.name = "kill -9, quick restart", .make = dies, .undo = starts_again, .forgets = true},
+    {.name = "kill -9, gone for 2 s", .make = dies, .undo = starts_again, .lasts_ms = 2000, .down_within_ms = AT_ONCE, .forgets = true},
+    {.name = "SIGSTOP, SIGCONT", .make = stops, .undo = goes_on, .lasts_ms = 300, .down_within_ms = HUNG},
+    {.name = "accepts and is silent", .make = is_silent, .undo = is_well, .lasts_ms = 200, .down_within_ms = HUNG, .proxied = true},
+    {.name = "refuses", .make = refuses, .undo = is_well, .lasts_ms = 200, .down_within_ms = AT_ONCE, .proxied = true},
+    {.name = "resets after 700 bytes", .make = resets, .undo = is_well, .lasts_ms = 300, .proxied = true},
+    {.name = "half-closes after 500 bytes", .make = half_closes, .undo = is_well, .lasts_ms = 300, .proxied = true},
+    {.name = "answers trickle, a byte each 4 ms", .make = trickles, .undo = is_well, .lasts_ms = 500, .proxied = true},
+    {.name = "questions trickle, a byte each ms", .make = trickles_up, .undo = is_well, .lasts_ms = 500, .proxied = true},
+    {.name = "late by 150 ms", .make = delays, .undo = is_well, .lasts_ms = 400, .down_within_ms = HUNG, .proxied = true},
+    {.name = "partition, all delivered later", .make = parts, .undo = is_well, .lasts_ms = 300, .down_within_ms = HUNG, .proxied = true},
+    {.name = "connection limit", .args = "-c 64", .make = is_full, .undo = strangers_leave, .lasts_ms = 300, .idle_max = 1},
+    {.name = "idle_timeout", .args = "-o idle_timeout=1", .make = is_left_alone, .undo = everybody_works, .harmless = true},
+    {.name = "forks", .make = forks, .undo = nothing, .harmless = true},
+    {.name = "packets dropped for 1 s", .make = drops_packets, .undo = drops_none, .lasts_ms = 1000, .down_within_ms = HUNG, .needs_drops = true},
+};
+
+static const struct fault crowds[] = {
+    {.name = "64 threads, kill -9", .make = dies, .undo = starts_again, .lasts_ms = 100, .down_within_ms = AT_ONCE, .forgets = true, .threads = 64},
+    {.name = "64 threads, SIGSTOP", .make = stops, .undo = goes_on, .lasts_ms = 100, .down_within_ms = HUNG, .threads = 64},
+    {.name = "64 threads, partition", .make = parts, .undo = is_well, .lasts_ms = 100, .down_within_ms = HUNG, .proxied = true, .threads = 64},
+};
+
+/* ---- Thousands of clients ------------------------------------------------------------------------------------------------ */
+size_t __sanitizer_get_current_allocated_bytes(void) __attribute__((weak));
+
+static size_t allocated(void)
+{
+    if (__sanitizer_get_current_allocated_bytes)
+        return __sanitizer_get_current_allocated_bytes();
+#ifdef __GLIBC__
+    return mallinfo2().uordblks;
+#else
+    return 0;
+#endif
+}
+
+struct spent {
+    int64_t opening_ns, closing_ns;
+};
+
+static void opens_and_closes(const char *server, int times, bool serves, struct spent *slowest)
+{
+    mend_reply r = MEND_REPLY;
+    for (int i = 0; i < times; i++) {
+        mend_client *c = NULL;
+        int64_t      began = now_ns();
+        must_be(MEND_OK, mend_open(&MEND_CONFIG(.servers = server), &c, &r), &r);
+        int64_t opened = now_ns() - began;
+        if (serves && i % 2)
+            must_be(MEND_OK, mend_set(c, S("k"), S("v"), &(mend_store){.call.timeout_ms = 5000}, &r), &r);
+        began = now_ns();
+        mend_close(c);
+        int64_t closed = now_ns() - began;
+        slowest->opening_ns = opened > slowest->opening_ns ? opened : slowest->opening_ns;
+        slowest->closing_ns = closed > slowest->closing_ns ? closed : slowest->closing_ns;
+    }
+    mend_reply_free(&r);
+}
+
+static void thousands_of_opens_and_closes(void **state)
+{
+    enum { TIMES = 2400, FEW = 100, GROWTH_BYTES = 8192 }; /* a leak of one word each would be more */
+    (void)state;
+    struct memcached m;
+    struct spent     slowest = {0};
+    char             nobody[64];
+    memcached_start(&m, "127.0.0.1", NULL);
+    snprintf(nobody, sizeof nobody, "127.0.0.1:%d", port_free("127.0.0.1"));
+    opens_and_closes(m.name, FEW, true, &slowest); /* what is made once is made now */
+
+    int    had_threads = threads(), had_descriptors = descriptors();
+    size_t had = allocated();
+    opens_and_closes(m.name, TIMES / 3, true, &slowest);
+    opens_and_closes(nobody, TIMES / 3, false, &slowest);
+    memcached_pause(&m);
+    opens_and_closes(m.name, TIMES / 3, false, &slowest);
+    memcached_resume(&m);
+    await(threads() == had_threads, SOON_MS);
+    await(descriptors() == had_descriptors, SOON_MS);
+    long more = (long)allocated() - (long)had;
+
+    print_message("# %d opens and closes: slowest open %.1f ms, slowest close %.1f ms, %ld bytes more\n", TIMES, in_ms(slowest.opening_ns),
+                  in_ms(slowest.closing_ns), more);
+    must(more < GROWTH_BYTES, "%ld bytes more", more);
+    must(slowest.opening_ns < MS(slack_ms()), "an open took %.1f ms", in_ms(slowest.opening_ns));
+    must(slowest.closing_ns < MS(100 + slack_ms()), "a close took %.1f ms", in_ms(slowest.closing_ns));
+    memcached_stop(&m);
+}
+
+/* ---- ------------------------------------------------------------------------------------------------------------------ */
+#define COUNT(rows) (sizeof(rows) / sizeof *(rows))
+
+static size_t add(struct CMUnitTest *tests, size_t n, const struct fault *rows, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        tests[n++] = (struct CMUnitTest){rows[i].name, play, NULL, leave, (void *)(uintptr_t)&rows[i]};
+    return n;
+}
+
+int main(void)
+{
+    struct CMUnitTest tests[COUNT(faults) + COUNT(crowds) + 1];
+    size_t            n = 0;
+#ifndef __SANITIZE_THREAD__
+    network_of_our_own();
+    n = add(tests, n, faults, COUNT(faults));
+    tests[n++] = (struct CMUnitTest)cmocka_unit_test(thousands_of_opens_and_closes);
+#endif
+    n = add(tests, n, crowds, COUNT(crowds));
+    return _cmocka_run_group_tests("faults", tests, n, watch_begins, NULL);
+}
