@@ -342,6 +342,56 @@ static void an_answer_under_way_stays_the_parents(void **state)
     hostile_stop(h);
 }
 
+/* ---- A copy in a child -------------------------------------------------------------------------------- */
+static enum hostile_next never_answers(struct hostile_ask *ask, void *context)
+{
+    (void)context;
+    hostile_stall(ask);
+    return HOSTILE_CLOSE;
+}
+
+static void *writes_in_vain(void *argument)
+{
+    struct slow *slow = argument;
+    mend_reply   r = MEND_REPLY;
+    slow->status = mend_set(slow->client, S("slow"), S("v"), &(mend_store){.call.timeout_ms = 500}, &r);
+    mend_reply_free(&r);
+    return NULL;
+}
+
+/* A write that nobody knows the end of is taken back from our kernel, also when a child has a copy of the socket, so
+ * that closing ours is not the end of it. */
+static void an_ambiguous_write_is_reset_under_a_child(void **state)
+{
+    (void)state;
+    struct hostile *h = hostile_start(HOSTILE_META);
+    mend_client    *c = open_up(&MEND_CONFIG(.servers = hostile_name(h), .timeout_ms = 10000));
+    struct slow     slow = {.client = c};
+    pthread_t       thread;
+    int             end[2];
+    char            nothing;
+    assert_int_equal(pipe2(end, O_CLOEXEC), 0);
+    hostile_behave(h, never_answers, NULL);
+    assert_int_equal(pthread_create(&thread, NULL, writes_in_vain, &slow), 0);
+    await(hostile_stalled(h) == 1, SOON_MS);
+    pid_t child = fork();
+    if (child == 0) { /* holds the copy until we are done, and makes no call */
+        close(end[1]);
+        _exit(read(end[0], &nothing, 1) == 0 ? 0 : 1);
+    }
+    pthread_join(thread, NULL);
+    assert_int_equal(slow.status, MEND_E_TIMEOUT);
+    await(hostile_resets(h) == 1, SOON_MS);
+    assert_int_equal(waitpid(child, NULL, WNOHANG), 0);
+    close(end[1]);
+    assert_int_equal(wait_for(child), 0);
+    close(end[0]);
+    hostile_behave(h, NULL, NULL);
+    await(mend_ping(c, NULL) == MEND_OK, SOON_MS);
+    mend_close(c);
+    hostile_stop(h);
+}
+
 /* ---- Descriptors and signals ------------------------------------------------------------------------ */
 static void no_descriptor_passes_an_exec(void **state)
 {
@@ -581,6 +631,7 @@ int main(void)
         cmocka_unit_test(forked_with_traffic_running),
         cmocka_unit_test(forked_while_down),
         cmocka_unit_test(an_answer_under_way_stays_the_parents),
+        cmocka_unit_test(an_ambiguous_write_is_reset_under_a_child),
         cmocka_unit_test(no_descriptor_passes_an_exec),
         cmocka_unit_test(sigpipe_is_never_raised),
         cmocka_unit_test(the_healer_takes_no_signals),

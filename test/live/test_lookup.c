@@ -13,7 +13,10 @@
 #include <fcntl.h>
 #include <net/if.h>
 #include <netinet/in.h>
+#include <poll.h>
+#include <pthread.h>
 #include <sched.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
@@ -112,6 +115,46 @@ static bool was_asked(void) /* the name server, for something */
 {
     char question[512];
     return recv(name_server, question, sizeof question, MSG_DONTWAIT) > 0;
+}
+
+/* While it runs the name server does answer: every name has these addresses, and is known so much later. */
+static struct {
+    pthread_t   thread;
+    atomic_bool stop;
+    atomic_int  first, count, delay_ms; /* 127.0.0.first and those behind it */
+} answering;
+
+static void answer(unsigned char *question, size_t n, const struct sockaddr_in *to)
+{
+    unsigned char packet[512];
+    size_t        length = n;
+    bool          about_v4 = question[n - 3] == 1; /* else AAAA, of which there are none */
+    int           count = about_v4 ? answering.count : 0;
+    memcpy(packet, question, n);
+    packet[2] = 0x81; /* an answer, recursion was desired... */
+    packet[3] = 0x80; /* ...and is available; no error */
+    packet[7] = (unsigned char)count;
+    for (int i = 0; i < count; i++, length += 16) /* the name asked for, A, IN, ttl 0, 4 bytes */
+        memcpy(packet + length, (unsigned char[]){0xC0, 12, 0, 1, 0, 1, 0, 0, 0, 0, 0, 4, 127, 0, 0, (unsigned char)(answering.first + i)}, 16);
+    if (about_v4)
+        pause_ms(answering.delay_ms);
+    sendto(name_server, packet, length, 0, (const struct sockaddr *)to, sizeof *to);
+}
+
+static void *answers_names(void *nothing)
+{
+    while (!answering.stop) {
+        unsigned char      question[256];
+        struct sockaddr_in from;
+        socklen_t          size = sizeof from;
+        if (poll(&(struct pollfd){.fd = name_server, .events = POLLIN}, 1, 10) <= 0)
+            continue;
+        ssize_t n = recvfrom(name_server, question, sizeof question, MSG_DONTWAIT, (struct sockaddr *)&from, &size);
+        question[10] = question[11] = 0; /* what the resolver adds is not answered: there must be none */
+        if (n > 12 + 4)
+            answer(question, (size_t)n, &from);
+    }
+    return nothing;
 }
 
 #define NEEDS_A_WORLD() \
@@ -271,6 +314,86 @@ static void the_last_good_address_is_kept(void **state)
     memcached_stop(&m);
 }
 
+/* Nobody accepts there, and the queue of those who wait for it is full: a connect hangs. Fills in 4 descriptors. */
+static void makes_connects_hang(const char *host, int port, int *fds)
+{
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+    inet_pton(AF_INET, host, &a.sin_addr);
+    for (int i = 0; i < 4; i++)
+        fds[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    assert_int_equal(bind(fds[0], (struct sockaddr *)&a, sizeof a), 0);
+    assert_int_equal(listen(fds[0], 0), 0);
+    for (int i = 1; i < 4; i++)
+        connect(fds[i], (struct sockaddr *)&a, sizeof a);
+}
+
+/* While a trial is on its way down the list of a name's addresses, the name gets a shorter one. */
+static void a_list_that_shrinks_during_a_trial(void **state)
+{
+    (void)state;
+    NEEDS_A_WORLD();
+    struct memcached m;
+    mend_reply       r = MEND_REPLY;
+    mend_client     *c = NULL;
+    char             name[64];
+    int              hang[12];
+    memcached_start(&m, "127.0.0.9", NULL);
+    makes_connects_hang("127.0.0.2", m.port, hang);
+    makes_connects_hang("127.0.0.3", m.port, hang + 4);
+    makes_connects_hang("127.0.0.4", m.port, hang + 8);
+    snprintf(name, sizeof name, "shrinks.example:%d", m.port);
+    answering.first = 2;
+    answering.count = 3;
+    answering.delay_ms = 0;
+    answering.stop = false;
+    assert_int_equal(pthread_create(&answering.thread, NULL, answers_names, NULL), 0);
+    assert_int_equal(mend_open(&MEND_CONFIG(.servers = name, .timeout_ms = TIMEOUT_MS), &c, NULL), MEND_OK);
+    await(state_of(c, 0) >= MEND_STATE_DOWN, SOON_MS);
+
+    answering.first = 9;
+    answering.count = 1;
+    answering.delay_ms = TIMEOUT_MS * 2 / 5; /* a trial waits for a quarter, then dials the first of the old list; the second is due at a half */
+    await(all_up(c), SOON_MS);
+    must_be(MEND_MISS, mend_get(c, S("k"), &r), &r);
+    mend_close(c);
+    mend_reply_free(&r);
+    answering.stop = true;
+    pthread_join(answering.thread, NULL);
+    for (int i = 0; i < 12; i++)
+        close(hang[i]);
+    memcached_stop(&m);
+}
+
+/* The last test: its lookups go on hanging. */
+static void lookups_are_bounded_in_number(void **state)
+{
+    enum { NAMES = 100, BOUND = 64 };
+    (void)state;
+    NEEDS_A_WORLD();
+    struct memcached m;
+    mend_reply       r = MEND_REPLY;
+    mend_client     *c = NULL;
+    char             servers[NAMES * 32], ours[32];
+    memcached_start(&m, "127.0.0.1", NULL);
+    int length = snprintf(servers, sizeof servers, "%s", m.name);
+    for (int i = 0; i < NAMES; i++)
+        length += snprintf(servers + length, sizeof servers - (size_t)length, ",n%d.hangs.example", i);
+    int before = threads(), most = before;
+    must_be(MEND_OK, mend_open(&MEND_CONFIG(.servers = servers, .timeout_ms = TIMEOUT_MS), &c, &r), &r);
+    for (size_t i = 1; i <= NAMES; i++) {
+        await(state_of(c, i) >= MEND_STATE_DOWN, SOON_MS);
+        most = threads() > most ? threads() : most;
+    }
+    must(most <= before + 1 + BOUND, "%d threads, %d before", most, before); /* the healer's, and theirs */
+    must(most > before + BOUND / 2, "%d threads, %d before", most, before);  /* or nothing hung */
+    await(state_of(c, 0) == MEND_STATE_UP, SOON_MS);
+    key_on(c, m.name, ours, sizeof ours);
+    must_be(MEND_OK, mend_set(c, S(ours), S("v"), NULL, &r), &r);
+    mend_close(c);
+    mend_reply_free(&r);
+    memcached_stop(&m);
+}
+
 static int leave(void **state)
 {
     static const char *const ours[] = {"resolv.conf", "nsswitch.conf", "hosts"};
@@ -292,6 +415,8 @@ int main(void)
         cmocka_unit_test(a_server_moves),
         cmocka_unit_test(a_name_of_several_addresses),
         cmocka_unit_test(the_last_good_address_is_kept),
+        cmocka_unit_test(a_list_that_shrinks_during_a_trial),
+        cmocka_unit_test(lookups_are_bounded_in_number),
     };
     world_of_our_own();
     return cmocka_run_group_tests_name("lookup", tests, watch_begins, leave);
