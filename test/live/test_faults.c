@@ -687,6 +687,8 @@ static void play(void **state)
     int had = descriptors();
     begin(s, fault);
     pause_ms(CALM_MS);
+    s->served_at = 0;
+    await(s->served_at && all_up(s->client), SOON_MS);
 
     s->down_at = 0;
     int64_t made = now_ns();
