@@ -696,8 +696,7 @@ static void play(void **state)
     if (fault->down_within_ms)
         is_down(s);
     pause_ms(fault->lasts_ms);
-    int64_t down_ns = s->down_at - made;
-    long    failed = s->failed;
+    long failed = s->failed;
 
     s->served_at = 0;
     fault->undo(s);
@@ -708,6 +707,7 @@ static void play(void **state)
     long failed_after = s->failed;
     await(mend_ping(s->client, NULL) == MEND_OK, SOON_MS);
     threads_end(s);
+    int64_t down_ns = s->down_at - made;
     tell(s, down_ns, back_ns);
 
     must(s->wrong == 0, "%ld wrong answers, the first: %s", s->wrong, s->first_wrong);
