@@ -343,7 +343,7 @@ static void an_answer_under_way_stays_the_parents(void **state)
 }
 
 /* ---- A copy in a child -------------------------------------------------------------------------------- */
-static enum hostile_next never_answers(struct hostile_ask *ask, void *context)
+static enum hostile_next never_answers(struct toy_ask *ask, void *context)
 {
     (void)context;
     hostile_stall(ask);
