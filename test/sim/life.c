@@ -396,6 +396,8 @@ static void check_healthy(struct life_now *l, const mend_reply *r, const struct 
 
     if (r->status >= 0 || server == l->servers || was_away(l, s) || excused(l, r))
         return;
+    if (l->memory_fails && r->status == MEND_E_DOWN) /* a trial of a server that is down fails for want of memory, too, and the next has its wait */
+        return;
     nstime since = l->at[server].well_since;
     if (since != NEVER && s->began >= since + settling(l))
         dream_fail(l->dream, "%s from server %u, which has been well since %.6f (%s)", mend_status_name(r->status), server, (double)since / 1e9, r->error);
