@@ -8,29 +8,37 @@
 
 /* ---- Questions ---- */
 
+/* A few bytes, copied at one go: what lies behind them is overwritten by what comes next. */
+struct text {
+    char          bytes[15];
+    unsigned char len;
+};
+
+#define TEXT(s) {s, sizeof(s) - 1}
+
 /* What differs between the verbs, in both protocols. */
 static const struct {
-    const char *meta;      /* the command, and the space behind it */
-    const char *meta_more; /* flags that it always has */
-    const char *classic;
+    struct text meta;      /* the command, and the space behind it */
+    struct text meta_more; /* flags that it always has */
+    struct text classic;
     bool        value, writes;
 } verbs[WIRE_VERBS] = {
-    [WIRE_GET] = {"mg ", " v f c t k", "gets ", false, false},
-    [WIRE_GET_AND_TOUCH] = {"mg ", " v f c t k", "gats ", false, true},
-    [WIRE_EXISTS] = {"mg ", " f c t k", "gets ", false, false},
-    [WIRE_TOUCH] = {"mg ", " k", "touch ", false, true},
-    [WIRE_SET] = {"ms ", " c", "set ", true, true},
-    [WIRE_ADD] = {"ms ", " c ME", "add ", true, true},
-    [WIRE_REPLACE] = {"ms ", " c MR", "replace ", true, true},
-    [WIRE_APPEND] = {"ms ", " c MA", "append ", true, true},
-    [WIRE_PREPEND] = {"ms ", " c MP", "prepend ", true, true},
-    [WIRE_CAS] = {"ms ", " c", "cas ", true, true},
-    [WIRE_DELETE] = {"md ", "", "delete ", false, true},
-    [WIRE_INCREMENT] = {"ma ", " v c", "incr ", false, true},
-    [WIRE_DECREMENT] = {"ma ", " v c MD", "decr ", false, true},
-    [WIRE_FLUSH_ALL] = {"flush_all", "", "flush_all", false, true},
-    [WIRE_PROVE] = {"mg ", " k v", "gets ", false, false},
-    [WIRE_GET_MANY] = {NULL, NULL, "gets", false, false},
+    [WIRE_GET] = {TEXT("mg "), TEXT(" v f c t k"), TEXT("gets "), false, false},
+    [WIRE_GET_AND_TOUCH] = {TEXT("mg "), TEXT(" v f c t k"), TEXT("gats "), false, true},
+    [WIRE_EXISTS] = {TEXT("mg "), TEXT(" f c t k"), TEXT("gets "), false, false},
+    [WIRE_TOUCH] = {TEXT("mg "), TEXT(" k"), TEXT("touch "), false, true},
+    [WIRE_SET] = {TEXT("ms "), TEXT(" c"), TEXT("set "), true, true},
+    [WIRE_ADD] = {TEXT("ms "), TEXT(" c ME"), TEXT("add "), true, true},
+    [WIRE_REPLACE] = {TEXT("ms "), TEXT(" c MR"), TEXT("replace "), true, true},
+    [WIRE_APPEND] = {TEXT("ms "), TEXT(" c MA"), TEXT("append "), true, true},
+    [WIRE_PREPEND] = {TEXT("ms "), TEXT(" c MP"), TEXT("prepend "), true, true},
+    [WIRE_CAS] = {TEXT("ms "), TEXT(" c"), TEXT("cas "), true, true},
+    [WIRE_DELETE] = {TEXT("md "), TEXT(""), TEXT("delete "), false, true},
+    [WIRE_INCREMENT] = {TEXT("ma "), TEXT(" v c"), TEXT("incr "), false, true},
+    [WIRE_DECREMENT] = {TEXT("ma "), TEXT(" v c MD"), TEXT("decr "), false, true},
+    [WIRE_FLUSH_ALL] = {TEXT("flush_all"), TEXT(""), TEXT("flush_all"), false, true},
+    [WIRE_PROVE] = {TEXT("mg "), TEXT(" k v"), TEXT("gets "), false, false},
+    [WIRE_GET_MANY] = {TEXT(""), TEXT(""), TEXT("gets"), false, false},
 };
 
 bool wire_carries_value(enum wire_verb verb)
@@ -45,15 +53,19 @@ bool wire_writes(enum wire_verb verb)
 
 bool wire_lists(enum wire_verb verb)
 {
-    return verbs[verb].classic[0] == 'g'; /* gets, gats */
+    return verbs[verb].classic.bytes[0] == 'g'; /* gets, gats */
 }
 
-static char *put(char *p, const char *text)
+enum { PUT_SLACK = sizeof(struct text) }; /* room that is to be behind whatever is put */
+
+static char *put(char *p, struct text text)
 {
-    size_t n = strlen(text);
-    memcpy(p, text, n);
-    return p + n;
+    memcpy(p, text.bytes, sizeof text.bytes);
+    return p + text.len;
 }
+
+/* Of a string that the compiler sees. */
+#define PUT(p, string) put(p, (struct text)TEXT(string))
 
 static char *put_bytes(char *p, mend_bytes b)
 {
@@ -62,7 +74,7 @@ static char *put_bytes(char *p, mend_bytes b)
     return p + b.len;
 }
 
-static char *put_number(char *p, const char *before, uint64_t number)
+static char *put_number(char *p, uint64_t number)
 {
     char  digits[20];
     char *d = digits + sizeof digits;
@@ -70,16 +82,15 @@ static char *put_number(char *p, const char *before, uint64_t number)
     do
         *--d = (char)('0' + number % 10);
     while (number /= 10);
-    p = put(p, before);
-    size_t n = (size_t)(digits + sizeof digits - d);
-    memcpy(p, d, n);
-    return p + n;
+    for (; d < digits + sizeof digits; d++)
+        *p++ = *d;
+    return p;
 }
 
 /* memcached takes a negative time for "gone already". */
-static char *put_time(char *p, const char *before, int64_t exptime)
+static char *put_time(char *p, int64_t exptime)
 {
-    return exptime < 0 ? put(put(p, before), "-1") : put_number(p, before, (uint64_t)exptime);
+    return exptime < 0 ? PUT(p, "-1") : put_number(p, (uint64_t)exptime);
 }
 
 static char *put_meta(char *p, const struct wire_question *q, uint64_t opaque)
@@ -92,38 +103,38 @@ static char *put_meta(char *p, const struct wire_question *q, uint64_t opaque)
         char base64[KEY_BASE64_MAX + 1];
         p = put_bytes(p, mend_mem(base64, key_base64(base64, q->key)));
         if (verbs[q->verb].value)
-            p = put_number(p, " ", q->value.len);
-        p = put(p, " b");
+            p = put_number(PUT(p, " "), q->value.len);
+        p = PUT(p, " b");
     } else {
         p = put_bytes(p, q->key);
         if (verbs[q->verb].value)
-            p = put_number(p, " ", q->value.len);
+            p = put_number(PUT(p, " "), q->value.len);
     }
     p = put(p, verbs[q->verb].meta_more);
-    p = put_number(p, " O", opaque);
+    p = put_number(PUT(p, " O"), opaque);
 
     switch (q->verb) {
     case WIRE_CAS:
-        p = put_number(p, " C", q->cas);
+        p = put_number(PUT(p, " C"), q->cas);
         /* fall through */
     case WIRE_SET:
     case WIRE_ADD:
     case WIRE_REPLACE:
         if (q->flags)
-            p = put_number(p, " F", q->flags);
+            p = put_number(PUT(p, " F"), q->flags);
         if (q->exptime)
-            p = put_time(p, " T", q->exptime);
+            p = put_time(PUT(p, " T"), q->exptime);
         break;
     case WIRE_GET_AND_TOUCH:
     case WIRE_TOUCH:
-        p = put_time(p, " T", q->exptime);
+        p = put_time(PUT(p, " T"), q->exptime);
         break;
     case WIRE_INCREMENT:
     case WIRE_DECREMENT:
-        p = put_number(p, " D", q->delta);
+        p = put_number(PUT(p, " D"), q->delta);
         if (q->create) {
-            p = put_number(p, " J", q->initial);
-            p = put_time(p, " N", q->exptime);
+            p = put_number(PUT(p, " J"), q->initial);
+            p = put_time(PUT(p, " N"), q->exptime);
         }
         break;
     case WIRE_GET:
@@ -146,38 +157,38 @@ static char *put_classic(char *p, const struct wire_question *q)
     if (q->verb == WIRE_FLUSH_ALL)
         return p;
     if (q->verb == WIRE_GET_AND_TOUCH)
-        p = put(put_time(p, "", q->exptime), " ");
+        p = PUT(put_time(p, q->exptime), " ");
     p = put_bytes(p, q->key);
 
     if (verbs[q->verb].value) {
         bool keeps = q->verb == WIRE_APPEND || q->verb == WIRE_PREPEND;
-        p = put_number(p, " ", keeps ? 0 : q->flags);
-        p = put_time(p, " ", keeps ? 0 : q->exptime);
-        p = put_number(p, " ", q->value.len);
+        p = put_number(PUT(p, " "), keeps ? 0 : q->flags);
+        p = put_time(PUT(p, " "), keeps ? 0 : q->exptime);
+        p = put_number(PUT(p, " "), q->value.len);
         if (q->verb == WIRE_CAS)
-            p = put_number(p, " ", q->cas);
+            p = put_number(PUT(p, " "), q->cas);
     } else if (q->verb == WIRE_TOUCH)
-        p = put_time(p, " ", q->exptime);
+        p = put_time(PUT(p, " "), q->exptime);
     else if (q->verb == WIRE_INCREMENT || q->verb == WIRE_DECREMENT)
-        p = put_number(p, " ", q->delta);
+        p = put_number(PUT(p, " "), q->delta);
     return p;
 }
 
 bool wire_ask(struct buf *out, const struct wire_question *q, enum wire_dialect dialect, uint64_t opaque)
 {
-    enum { HEAD_MAX = 512 }; /* a key of 250 bytes and ten numbers of 20 digits */
+    enum { HEAD_MAX = 512 }; /* a key of 250 bytes, ten numbers of 20 digits, and PUT_SLACK */
 
     bool   copy = verbs[q->verb].value && q->value.len <= WIRE_COPY_MAX;
     size_t value = copy ? q->value.len + 2 : 0;
-    if (!buf_reserve(out, HEAD_MAX + value))
+    if (!buf_reserve(out, HEAD_MAX + value + PUT_SLACK))
         return false;
 
     char *start = out->data + out->len;
     char *p = dialect == WIRE_META ? put_meta(start, q, opaque) : put_classic(start, q);
-    p = put(p, "\r\n");
-    assert(p - start <= HEAD_MAX);
+    p = PUT(p, "\r\n");
+    assert(p - start <= HEAD_MAX - PUT_SLACK);
     if (copy)
-        p = put(put_bytes(p, q->value), "\r\n");
+        p = PUT(put_bytes(p, q->value), "\r\n");
     out->len += (size_t)(p - start);
     return true;
 }
@@ -186,16 +197,22 @@ bool wire_ask(struct buf *out, const struct wire_question *q, enum wire_dialect 
 
 const char *wire_number(const char *p, const char *end, uint64_t most, uint64_t *number)
 {
-    uint64_t n = 0;
+    enum { SAFE_DIGITS = 19 }; /* 10^19 is below 2^64 */
+    const char *safe = end - p > SAFE_DIGITS ? p + SAFE_DIGITS : end;
+    uint64_t    n = 0;
+    unsigned    digit;
 
-    if (p == end || *p < '0' || *p > '9')
+    if (p == end || (unsigned)(*p - '0') > 9)
         return NULL;
-    for (; p < end && *p >= '0' && *p <= '9'; p++) {
-        unsigned digit = (unsigned)(*p - '0');
-        if (n > (most - digit) / 10 || digit > most)
+    for (; p < safe && (digit = (unsigned)(*p - '0')) <= 9; p++)
+        n = n * 10 + digit;
+    for (; p < end && (digit = (unsigned)(*p - '0')) <= 9; p++) {
+        if (n > (UINT64_MAX - digit) / 10)
             return NULL;
         n = n * 10 + digit;
     }
+    if (n > most)
+        return NULL;
     *number = n;
     return p;
 }
@@ -213,13 +230,6 @@ static mend_bytes word(const char **p, const char *end)
     return mend_mem(s, (size_t)(e - s));
 }
 
-static bool word_number(const char **p, const char *end, uint64_t most, uint64_t *number)
-{
-    mend_bytes  w = word(p, end);
-    const char *s = w.data;
-    return wire_number(s, s + w.len, most, number) == s + w.len;
-}
-
 /* "t-1" is for ever. memcached 1.6 wraps below zero for what has just expired (t4294967233). */
 static bool read_ttl(const char *p, const char *end, int64_t *ttl_s)
 {
@@ -235,60 +245,119 @@ static bool read_ttl(const char *p, const char *end, int64_t *ttl_s)
     return true;
 }
 
-/* The flags behind a meta answer, each a letter and what it carries. Those that we did not ask for are passed over. */
+/* A number at *p, of a line that ends in CRLF: the CR stops it. False: there is none, or it is larger than `most`. */
+static inline bool line_number(const char **p, uint64_t most, uint64_t *number)
+{
+    enum { SAFE_DIGITS = 19 }; /* 10^19 is below 2^64 */
+    const char *s = *p;
+    unsigned    digit = (unsigned)(*s - '0');
+    uint64_t    n = 0;
+
+    if (digit > 9)
+        return false;
+    do
+        n = n * 10 + digit;
+    while ((digit = (unsigned)(*++s - '0')) <= 9);
+    if (s - *p > SAFE_DIGITS && !wire_number(*p, s, UINT64_MAX, &n))
+        return false;
+    *p = s;
+    *number = n;
+    return n <= most;
+}
+
+/* The flags behind a meta answer, each a letter and what it carries, from p to the CR at end. Those that we did not ask
+ * for are passed over. Every answer comes through here. */
 static bool read_flags(struct wire_head *h, const char *p, const char *end)
 {
-    for (;;) {
-        mend_bytes w = word(&p, end);
-        if (w.len == 0)
-            return true;
-        const char *s = (const char *)w.data + 1;
-        uint64_t    n;
+    uint64_t    n;
+    const char *s;
 
-        switch (s[-1]) {
+    while (p < end) {
+        if (*p == ' ') {
+            p++;
+            continue;
+        }
+        switch (*p++) {
         case 'f':
-            if (wire_number(s, p, UINT32_MAX, &n) != p)
+            if (!line_number(&p, UINT32_MAX, &n))
                 return false;
             h->flags = (uint32_t)n;
             break;
         case 'c':
-            if (wire_number(s, p, UINT64_MAX, &h->cas) != p)
+            if (!line_number(&p, UINT64_MAX, &h->cas))
                 return false;
             h->has_cas = true;
             break;
         case 't':
+            for (s = p; *p != ' ' && p < end; p++)
+                ;
             if (!read_ttl(s, p, &h->ttl_s))
                 return false;
             break;
         case 'k':
-            h->key = mend_mem(s, w.len - 1);
+            s = p;
+            if (!(p = memchr(p, ' ', (size_t)(end - p))))
+                p = end;
+            h->key = mend_mem(s, (size_t)(p - s));
             break;
         case 'b':
             h->key_binary = true;
             break;
         case 'O':
-            if (wire_number(s, p, UINT64_MAX, &h->opaque) != p)
+            if (!line_number(&p, UINT64_MAX, &h->opaque))
                 return false;
             h->has_opaque = true;
             break;
         default:
+            while (p < end && *p != ' ')
+                p++;
             break;
         }
+        if (*p != ' ' && p != end)
+            return false;
     }
+    return true;
 }
 
+static inline const char *skip_spaces(const char *p)
+{
+    while (*p == ' ')
+        p++;
+    return p;
+}
+
+/* VA, its size and its flags. */
+static bool read_meta_value(struct wire_head *h, const char *p, const char *end)
+{
+    p = skip_spaces(p);
+    return line_number(&p, WIRE_VALUE_MAX, &h->size) && (p == end || *p == ' ') && read_flags(h, p, end);
+}
+
+/* A space or more, and a number. */
+static inline bool next_number(const char **p, uint64_t most, uint64_t *number)
+{
+    if (**p != ' ')
+        return false;
+    *p = skip_spaces(*p);
+    return line_number(p, most, number);
+}
+
+/* A VALUE's key, flags, size and, of a gets, cas. */
 static bool read_value_line(struct wire_head *h, const char *p, const char *end)
 {
-    uint64_t flags;
+    const char *after;
+    uint64_t    flags;
 
-    h->key = word(&p, end);
-    if (h->key.len == 0 || !word_number(&p, end, UINT32_MAX, &flags) || !word_number(&p, end, WIRE_VALUE_MAX, &h->size))
+    if (!(after = memchr(p, ' ', (size_t)(end - p))))
+        return false;
+    h->key = mend_mem(p, (size_t)(after - p));
+    if (h->key.len == 0 || !next_number(&after, UINT32_MAX, &flags) || !next_number(&after, WIRE_VALUE_MAX, &h->size))
         return false;
     h->flags = (uint32_t)flags;
-    if (p == end)
+    if (skip_spaces(after) == end)
         return true; /* a get's; a gets' has the cas, too */
     h->has_cas = true;
-    return word_number(&p, end, UINT64_MAX, &h->cas) && word(&p, end).len == 0;
+    return next_number(&after, UINT64_MAX, &h->cas) && skip_spaces(after) == end;
 }
 
 /* Words of the classic protocol, and those that both share. `more` says what may stand behind. */
@@ -328,9 +397,14 @@ static bool read_words(struct wire_head *h, mend_bytes first, const char *p, con
 
 static bool read_line(struct wire_head *h, const char *p, const char *end)
 {
-    mend_bytes  first = word(&p, end);
-    const char *w = first.data;
+    const char *w = p;
 
+    if (end - p > 5 && memcmp(p, "VALUE ", 6) == 0) {
+        h->kind = WIRE_VALUE;
+        return read_value_line(h, skip_spaces(p + 5), end);
+    }
+    mend_bytes first = word(&p, end);
+    w = first.data;
     if (first.len == 2)
         switch ((unsigned char)w[0] << 8 | (unsigned char)w[1]) {
         case 'H' << 8 | 'D':
@@ -338,7 +412,7 @@ static bool read_line(struct wire_head *h, const char *p, const char *end)
             return read_flags(h, p, end);
         case 'V' << 8 | 'A':
             h->kind = WIRE_VA;
-            return word_number(&p, end, WIRE_VALUE_MAX, &h->size) && read_flags(h, p, end);
+            return read_meta_value(h, p, end);
         case 'E' << 8 | 'N':
             h->kind = WIRE_EN;
             return read_flags(h, p, end);
@@ -357,10 +431,6 @@ static bool read_line(struct wire_head *h, const char *p, const char *end)
         default:
             break;
         }
-    if (first.len == 5 && memcmp(w, "VALUE", 5) == 0) {
-        h->kind = WIRE_VALUE;
-        return read_value_line(h, p, end);
-    }
     return read_words(h, first, p, end);
 }
 
