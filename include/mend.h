@@ -179,7 +179,8 @@ typedef struct mend_config {
     const char *servers;
 
     int timeout_ms;           /* a call's whole time, waiting and connecting included: 100 */
-    int connections_idle_max; /* kept open per server between calls: 2. At least the number of calls that run at once is wise: what is opened beyond it is closed after its call */
+    int connections_idle_max; /* kept open per server between calls: 2. Few are needed: small calls of all threads share up to two. What is opened beyond it, for values over 16 KB, for
+                              * calls about many keys at the same time, or while answers take longer than 10 ms, is closed after its call */
     int connections_max;      /* open at once per server: 64. Calls beyond it wait for a turn. The healer has up to 2 more */
     int failures_allowed;     /* failed calls in a row that a server may have without being taken for down: 10. A trial that fails, or more than half of at least 20 calls failing within a second, takes it down before */
     int heal_max_ms;          /* the longest wait between two trials of a server that is down: 1000 */

@@ -14,7 +14,7 @@ mend_status call_begin(struct call *call, struct mend_client *c, const char **wh
 void        call_clock(struct call *call, const mend_call *options); /* options may be NULL */
 
 extern const char call_down[];      /* the text of MEND_E_DOWN: why it is down is in mend_servers */
-extern const char call_no_binary[]; /* that of MEND_E_ARGUMENT for a key that the server's protocol has no form for */
+const char       *call_unasked(mend_status status); /* of a question that conn_ask did not take */
 
 /* Checks what the application passed: MEND_OK, or MEND_E_ARGUMENT and *why. NULL is nothing to check. */
 mend_status check_call(const mend_call *options, const char **why);

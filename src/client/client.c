@@ -14,7 +14,11 @@
 /* ---- What every call begins with ---- */
 
 const char call_down[] = "the server is down";
-const char call_no_binary[] = "the server speaks no protocol that has keys with such bytes";
+
+const char *call_unasked(mend_status status)
+{
+    return status == MEND_E_ARGUMENT ? "the server speaks no protocol that has keys with such bytes" : "out of memory";
+}
 
 mend_status call_begin(struct call *call, struct mend_client *c, const char **why)
 {
@@ -140,34 +144,53 @@ void cancel_restore(int before)
 
 /* ---- One question to one server ---- */
 
-/* Asks once. True: the link had died while idle, or was closed before a byte of the question went, and asking
- * again on another can do no harm. */
-static bool ask_once(struct server *s, struct call *call, const struct wire_question *q, bool again, struct answer *a)
+/* Asks over a link of its own. again: as share_ask's; the results mean the same, but for SHARE_ELSEWHERE: none just now. */
+static enum share_result ask_alone(struct server *s, struct call *call, const struct wire_question *q, bool again, struct answer *a)
 {
     struct link *l;
 
-    if (!pool_take(s, call, again, &l, a))
-        return false;
+    switch (pool_try(s, call, again, &l, a)) {
+    case POOL_LINK:
+        break;
+    case POOL_WAIT:
+        return SHARE_ELSEWHERE;
+    case POOL_NONE:
+        return SHARE_DONE;
+    }
+    if (!pool_dialed(s, call, l, a))
+        return SHARE_DONE;
     mend_status status = conn_ask(&l->conn, q, a);
     if (status == MEND_OK)
         link_run(l, call->io, call->now, call->deadline);
     else
-        answer_fail(a, status, status == MEND_E_ARGUMENT ? call_no_binary : "out of memory");
+        answer_fail(a, status, call_unasked(status));
 
     bool forgiven = !again && a->again && l->pooled;
     pool_give(s, call, l, forgiven);
-    return forgiven;
+    return forgiven ? SHARE_AGAIN : SHARE_DONE;
 }
 
-static void converse(struct server *s, struct call *call, const struct wire_question *q, struct answer *a)
+/* Asks until it is answered, once more if the first link had died while idle or took no byte. alone: what is large, either
+ * way, has a link to itself, so that it does not stand before what is small. */
+static void converse(struct server *s, struct call *call, const struct wire_question *q, bool alone, struct answer *a)
 {
-    int before = cancel_off();
+    struct pool_wait  wait = {0};
+    enum share_result result;
+    bool              again = false, in_time = true;
+    int               before = cancel_off();
 
-    if (ask_once(s, call, q, false, a)) {
-        call->now = call->io->now(call->io);
-        answer_reset(a);
-        ask_once(s, call, q, true, a);
-    }
+    do {
+        result = alone ? SHARE_ELSEWHERE : share_ask(s, call, q, again, a);
+        if (result == SHARE_ELSEWHERE)
+            result = ask_alone(s, call, q, again, a);
+        if (result == SHARE_AGAIN) {
+            again = true;
+            answer_reset(a);
+            call->now = call->io->now(call->io);
+        } else if (result == SHARE_ELSEWHERE && !(in_time = pool_wait(s, call, &wait)))
+            pool_give_up(s, a);
+    } while (result != SHARE_DONE && in_time);
+    pool_waited(s, &wait, a->status >= 0);
     cancel_restore(before);
 }
 
@@ -175,7 +198,7 @@ static void converse_again(struct server *s, struct call *call, const struct wir
 {
     answer_reset(a);
     call->now = call->io->now(call->io);
-    converse(s, call, q, a);
+    converse(s, call, q, false, a);
 }
 
 /* The classic protocol counts only what is there: creating it is an add, and losing that race means counting after all. */
@@ -222,7 +245,7 @@ static mend_status run(struct mend_client *c, mend_reply *reply, const mend_call
     if (health_askable(server_gate(s).state)) {
         call_clock(&call, options);
         q->exptime = exptime_of(call.io, ttl_s);
-        converse(s, &call, q, &own->answer);
+        converse(s, &call, q, own->was_large || q->value.len > WIRE_COPY_MAX, &own->answer);
         if (q->create && own->answer.status == MEND_MISS)
             create_classic(s, &call, q, &own->answer);
     } else

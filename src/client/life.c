@@ -132,6 +132,8 @@ static void server_begin(struct server *s, struct life *life, size_t i, nstime n
     s->life = life;
     s->spec = &life->client->servers.at[i];
     s->id = life->client->first_id + i;
+    for (unsigned n = 0; n < SHARES; n++)
+        share_init(&s->shares[n]);
     health_init(&s->health, &limits, now);
     atomic_init(&s->gate, gate_of(&s->health));
     atomic_init(&s->verdict_due, s->health.verdict_due);
@@ -146,6 +148,8 @@ static void life_free(struct life *life)
         healer_free(life);
     for (size_t i = 0; i < life->server_count; i++) {
         pool_close(&life->servers[i]);
+        for (unsigned n = 0; n < SHARES; n++)
+            share_free(&life->servers[i].shares[n], &c->memory);
         pthread_mutex_destroy(&life->servers[i].lock);
     }
     memory_release(&c->memory, life->servers);

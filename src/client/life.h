@@ -16,6 +16,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "client/share.h"
 #include "core/health.h"
 #include "core/ring.h"
 #include "core/servers.h"
@@ -43,6 +44,8 @@ struct server {
     enum wire_dialect dialect;    /* as the last trial found it */
     struct io_address address;    /* where the last trial found it */
 
+    struct share     shares[SHARES]; /* each with a lock of its own */
+    _Atomic unsigned held;           /* links that they have */
     struct trial *trial;          /* the healer's alone */
 };
 

@@ -69,7 +69,7 @@ static void ask_next(struct multi *m, struct part *p)
     struct wire_question q = question(m, w);
     mend_status          status = conn_ask(&p->link->conn, &q, w->into);
     if (status)
-        answer_fail(w->into, status, status == MEND_E_ARGUMENT ? call_no_binary : "out of memory");
+        answer_fail(w->into, status, call_unasked(status));
     p->asked++;
 }
 

@@ -58,34 +58,42 @@ static enum pool_result none(struct answer *a, mend_status status, const char *w
     return POOL_NONE;
 }
 
-/* An idle link; or NULL, and *dial says whether the caller may open one, which is then counted. */
-static struct link *pop(struct server *s, struct gate gate, bool *dial, struct io_address *to, enum wire_dialect *hint)
+static struct link *pop(struct server *s)
 {
-    unsigned most = (unsigned)s->life->client->config.connections_max;
-
     pthread_mutex_lock(&s->lock);
     struct link *l = s->idle;
-    *dial = false;
     if (l) {
         s->idle = l->next;
         s->idle_count--;
-    } else if (gate.state == MEND_STATE_UP && s->open_count < most && s->address.len) {
+    }
+    pthread_mutex_unlock(&s->lock);
+    for (unsigned i = SHARES; !l && i-- > 0;)
+        l = share_unpark(s, &s->shares[i], NEVER);
+    return l;
+}
+
+/* Whether the caller may open one, which is then counted. */
+static bool may_dial(struct server *s, struct gate gate, struct io_address *to, enum wire_dialect *hint)
+{
+    pthread_mutex_lock(&s->lock);
+    bool may = gate.state == MEND_STATE_UP && s->open_count < (unsigned)s->life->client->config.connections_max && s->address.len;
+    if (may) {
         s->open_count++;
-        *dial = true;
         *to = s->address;
         *hint = s->dialect;
     }
     pthread_mutex_unlock(&s->lock);
-    return l;
+    return may;
 }
 
-static bool usable(struct link *l, struct call *call, struct gate gate, bool suspicious)
+bool pool_fresh(const struct link *l, const struct call *call, struct gate gate, bool suspicious)
 {
-    if (l->generation != gate.generation)
-        return false;
-    if (suspicious || call->now - l->idle_since > MS(LOOK_AFTER_MS))
-        return link_quiet(l, call->io);
-    return true;
+    return l->generation == gate.generation && !suspicious && call->now - l->idle_since <= MS(LOOK_AFTER_MS);
+}
+
+bool pool_usable(struct link *l, const struct call *call, struct gate gate, bool suspicious)
+{
+    return pool_fresh(l, call, gate, suspicious) || (l->generation == gate.generation && link_quiet(l, call->io));
 }
 
 static enum pool_result dial(struct server *s, struct call *call, struct gate gate, const struct io_address *to, enum wire_dialect hint, struct link **link,
@@ -109,7 +117,6 @@ enum pool_result pool_try(struct server *s, struct call *call, bool suspicious, 
 {
     struct io_address to;
     enum wire_dialect hint;
-    bool              may_dial;
 
     for (;;) {
         struct gate gate = server_gate(s);
@@ -118,15 +125,11 @@ enum pool_result pool_try(struct server *s, struct call *call, bool suspicious, 
         if (gate.state == MEND_STATE_NEW)
             return POOL_WAIT;
 
-        struct link *l = pop(s, gate, &may_dial, &to, &hint);
-        if (!l && !may_dial)
-            return POOL_WAIT;
+        struct link *l = pop(s);
         if (!l)
-            return dial(s, call, gate, &to, hint, link, a);
-        if (usable(l, call, gate, suspicious)) {
-            l->pooled = true;
-            l->waited = false;
-            l->taken = call->now;
+            return may_dial(s, gate, &to, &hint) ? dial(s, call, gate, &to, hint, link, a) : POOL_WAIT;
+        if (pool_usable(l, call, gate, suspicious)) {
+            link_reuse(l, call->now);
             *link = l;
             return POOL_LINK;
         }
@@ -134,12 +137,32 @@ enum pool_result pool_try(struct server *s, struct call *call, bool suspicious, 
     }
 }
 
-/* Waits until something changes at this server. False: the deadline has come. */
-static bool await(struct server *s, struct call *call, uint32_t seen)
+bool pool_wanted(const struct server *s)
 {
-    call->io->wait(call->io, &s->turn, seen, call->deadline);
-    call->now = call->io->now(call->io);
+    return atomic_load_explicit(&s->waiting, memory_order_relaxed) > 0;
+}
+
+bool pool_wait(struct server *s, struct call *call, struct pool_wait *wait)
+{
+    if (!wait->told) {
+        atomic_fetch_add(&s->waiting, 1);
+        atomic_thread_fence(memory_order_seq_cst); /* who changes something after this look sees that we wait */
+        wait->told = true;
+    } else {
+        call->io->wait(call->io, &s->turn, wait->seen, call->deadline);
+        call->now = call->io->now(call->io);
+    }
+    wait->seen = atomic_load(&s->turn);
     return call->now < call->deadline;
+}
+
+void pool_waited(struct server *s, const struct pool_wait *wait, bool got_link)
+{
+    if (!wait->told)
+        return;
+    atomic_fetch_sub(&s->waiting, 1);
+    if (!got_link)
+        server_changed(s, false); /* a turn that was meant for us is somebody else's */
 }
 
 void pool_give_up(struct server *s, struct answer *a)
@@ -157,31 +180,7 @@ void pool_give_up(struct server *s, struct answer *a)
         answer_fail(a, MEND_E_TIMEOUT, "the server was not reached by the deadline");
 }
 
-static enum pool_result wait_and_try(struct server *s, struct call *call, bool suspicious, struct link **link, struct answer *a)
-{
-    enum pool_result result;
-
-    atomic_fetch_add(&s->waiting, 1);
-    atomic_thread_fence(memory_order_seq_cst); /* who changes something after this look sees that we wait */
-    for (;;) {
-        uint32_t seen = atomic_load(&s->turn);
-        result = pool_try(s, call, suspicious, link, a);
-        if (result != POOL_WAIT)
-            break;
-        if (!await(s, call, seen)) {
-            result = POOL_NONE;
-            pool_give_up(s, a);
-            break;
-        }
-    }
-    atomic_fetch_sub(&s->waiting, 1);
-    if (result == POOL_NONE)
-        server_changed(s, false); /* a turn that was meant for us is somebody else's */
-    return result;
-}
-
-/* Finishes what a dial began. */
-static bool dialed(struct server *s, struct call *call, struct link *l, struct answer *a)
+bool pool_dialed(struct server *s, struct call *call, struct link *l, struct answer *a)
 {
     if (l->conn.state == CONN_READY)
         return true;
@@ -194,32 +193,47 @@ static bool dialed(struct server *s, struct call *call, struct link *l, struct a
     return false;
 }
 
-bool pool_take(struct server *s, struct call *call, bool suspicious, struct link **link, struct answer *a)
-{
-    enum pool_result result = pool_try(s, call, suspicious, link, a);
-
-    if (result == POOL_WAIT)
-        result = wait_and_try(s, call, suspicious, link, a);
-    return result == POOL_LINK && dialed(s, call, *link, a);
-}
-
 /* ---- Giving back ---- */
 
-/* Whether a broken link is the server's doing. Its error lines (E_SERVER) and our own want of memory are not; nor is a
- * timeout, if most of the time went into waiting for a turn, or was not given by the caller. */
+/* Whether a time out is the server's fault: not if most of the time went into waiting for a turn, or was not given by the
+ * caller, or not by the machine. */
+static bool had_its_time(const struct call *call, nstime sent, bool late)
+{
+    return !late && call->deadline - sent >= MS(call->life->client->config.timeout_ms) / 2;
+}
+
+/* Whether a broken link is the server's doing. Its error lines (E_SERVER) and our own want of memory are not. */
 static bool blames_server(const struct link *l, const struct call *call)
 {
-    nstime fair = MS(call->life->client->config.timeout_ms) / 2;
-
     switch (l->conn.broke) {
     case MEND_E_TIMEOUT:
-        return !l->late && call->deadline - l->taken >= fair;
+        return had_its_time(call, l->taken, l->late);
     case MEND_E_IO:
     case MEND_E_PROTOCOL:
         return true;
     default:
         return false;
     }
+}
+
+/* Nobody is to blame, but somebody should see. */
+static void was_stopped(struct server *s)
+{
+    server_suspected(s, "this process was stopped while it waited for an answer");
+}
+
+void pool_served(struct server *s, struct call *call, uint32_t generation)
+{
+    if (server_gate(s).troubled)
+        server_served(s, generation, call->io->now(call->io));
+}
+
+void pool_timed_out(struct server *s, struct call *call, uint32_t generation, nstime sent, bool late, const char *why)
+{
+    if (had_its_time(call, sent, late))
+        server_failed(s, generation, why);
+    else if (late)
+        was_stopped(s);
 }
 
 static void put_idle(struct server *s, struct link *l)
@@ -233,11 +247,12 @@ static void put_idle(struct server *s, struct link *l)
 static bool keep(struct server *s, struct link *l, nstime idle_since)
 {
     unsigned room = (unsigned)s->life->client->config.connections_idle_max;
+    unsigned held = atomic_load_explicit(&s->held, memory_order_relaxed);
 
     l->idle_since = idle_since;
     pthread_mutex_lock(&s->lock);
     bool kept = l->generation == s->health.generation && health_askable(s->health.state) &&
-                (s->idle_count < room || atomic_load(&s->waiting));
+                (s->idle_count + held < room || atomic_load(&s->waiting));
     if (kept)
         put_idle(s, l);
     pthread_mutex_unlock(&s->lock);
@@ -252,12 +267,11 @@ void pool_give(struct server *s, struct call *call, struct link *l, bool forgive
         if (!forgiven && blames_server(l, call))
             server_failed(s, l->generation, l->conn.why);
         else if (l->late)
-            server_suspected(s, "this process was stopped while it waited for an answer"); /* no blame, but somebody should see */
+            was_stopped(s);
         pool_link_free(s, l, false);
         return;
     }
-    if (server_gate(s).troubled)
-        server_served(s, l->generation, call->io->now(call->io));
+    pool_served(s, call, l->generation);
     /* What is over idle_max is reset, not closed: nothing is outstanding on it, and thousands of closes would leave no port. */
     if (!keep(s, l, call->now))
         pool_link_free(s, l, true);
@@ -286,8 +300,13 @@ bool pool_admit(struct server *s, struct link *l, uint32_t generation, nstime no
 /* Takes the links that have been idle since `before` or longer, the longest first, so that they go back in the order they had. */
 static struct link *take_idle(struct server *s, nstime before)
 {
-    struct link *taken = NULL;
+    struct link *taken = NULL, *parked;
 
+    for (unsigned i = 0; i < SHARES; i++)
+        if ((parked = share_unpark(s, &s->shares[i], before)) != NULL) {
+            parked->next = taken;
+            taken = parked;
+        }
     pthread_mutex_lock(&s->lock);
     for (struct link **at = &s->idle, *l; (l = *at) != NULL;) {
         if (l->idle_since > before) {
@@ -329,6 +348,8 @@ size_t pool_watch(struct server *s, struct io_sock *socks, size_t most)
     for (struct link *l = s->idle; l && n < most; l = l->next)
         socks[n++] = l->sock;
     pthread_mutex_unlock(&s->lock);
+    for (unsigned i = 0; i < SHARES && n < most; i++)
+        n += share_peek(&s->shares[i], &socks[n]);
     return n;
 }
 

@@ -3,8 +3,8 @@
  * Knows no commands. What it takes from the health of the server is whether to turn callers
  * away, and what it tells it is how links ended. Used as
  *
- *     pool_take    a link that is READY and at rest, waiting for one if need be
- *     pool_try     the same without waiting: it may be dialing still, or there is none yet
+ *     pool_try     one that is READY and at rest, or dialing still; or there is none just now
+ *     pool_dialed  ...waits until it is READY
  *     pool_give    back, whatever became of it
  */
 #ifndef MEND_CLIENT_POOL_H
@@ -27,7 +27,23 @@ enum pool_result {
 
 /* Why a link was not had goes into `a`. suspicious: the call had one that died idle, so look at all before use. */
 enum pool_result pool_try(struct server *s, struct call *call, bool suspicious, struct link **link, struct answer *a);
-bool pool_take(struct server *s, struct call *call, bool suspicious, struct link **link, struct answer *a);
+
+/* Whether an idle link may be used: the first says so unseen, the second looks if need be. */
+bool pool_fresh(const struct link *link, const struct call *call, struct gate gate, bool suspicious);
+bool pool_usable(struct link *link, const struct call *call, struct gate gate, bool suspicious);
+
+/* Finishes what a dial began. False: the answer says why, and the link is gone. */
+bool pool_dialed(struct server *s, struct call *call, struct link *link, struct answer *a);
+
+/* Waits, after POOL_WAIT, until something changes at this server; then all is to be tried anew. The first time it
+ * comes back at once, since what changed before anybody saw the call waiting told nobody. False: the deadline. */
+struct pool_wait {
+    bool     told;
+    uint32_t seen;
+};
+bool pool_wait(struct server *s, struct call *call, struct pool_wait *wait);
+void pool_waited(struct server *s, const struct pool_wait *wait, bool got_link);
+bool pool_wanted(const struct server *s); /* somebody waits */
 
 /* What to say to a call that waited until its deadline. */
 void pool_give_up(struct server *s, struct answer *a);
@@ -35,6 +51,11 @@ void pool_give_up(struct server *s, struct answer *a);
 /* Gives back a link, or what is left of it. Unless `forgiven` (the call asks again), a break by the
  * server's fault is told to its health, and so is success where that matters. */
 void pool_give(struct server *s, struct call *call, struct link *link, bool forgiven);
+
+/* ...what became of a call on a link that is not given back: its answer came; or its time was up, of which the server had
+ * the part since `sent`. late: that is not the server's fault. */
+void pool_served(struct server *s, struct call *call, uint32_t generation);
+void pool_timed_out(struct server *s, struct call *call, uint32_t generation, nstime sent, bool late, const char *why);
 
 /* The healer's: a trial passed on this link, begun under this generation, and the server is let in with it, in one
  * moment. False: the trial is of an older generation; the link is the caller's still. */

@@ -39,6 +39,7 @@ struct reply_own *reply_begin(mend_reply *r, const struct memory *memory)
         own->answer.value.memory = &own->memory;
         r->own = own;
     }
+    own->was_large = own->answer.value.len > WIRE_COPY_MAX;
     answer_reset(&own->answer);
     return own;
 }
@@ -48,6 +49,7 @@ mend_reply *reply_lend(mend_reply *r, struct reply_own *own, const struct memory
     own->memory = *memory;
     own->answer.value = (struct buf){.memory = &own->memory};
     own->server_id = 0;
+    own->was_large = false;
     r->own = own;
     return r;
 }

@@ -13,6 +13,7 @@
 struct reply_own {
     struct memory memory;
     struct answer answer;
+    bool          was_large; /* the value that it had before this call: the next may be, too */
     uint64_t      server_id; /* whose name is in `server`; 0: nobody's */
     char          server[272];
     char          error[256]; /* longer texts: those of mend_open */

@@ -60,6 +60,33 @@ void answer_fail(struct answer *a, mend_status status, const char *error)
     a->done = true;
 }
 
+static bool same_memory(const struct memory *a, const struct memory *b)
+{
+    return a == b || (a->hooks.allocate == b->hooks.allocate && a->hooks.context == b->hooks.context);
+}
+
+void answer_move(struct answer *to, struct answer *from)
+{
+    struct buf mine = to->value;
+
+    if (same_memory(mine.memory, from->value.memory)) {
+        struct buf theirs = from->value;
+        *to = *from;
+        to->value = (struct buf){theirs.data, theirs.len, theirs.cap, mine.memory};
+        from->value = (struct buf){mine.data, 0, mine.cap, theirs.memory};
+    } else {
+        *to = *from;
+        to->value = mine;
+        to->value.len = 0;
+        if (from->value.len && !(buf_reserve(&to->value, from->value.len + 1) && buf_add(&to->value, from->value.data, from->value.len)))
+            answer_fail(to, MEND_E_MEMORY, "out of memory for the value");
+        if (to->value.len)
+            to->value.data[to->value.len] = '\0';
+    }
+    if (to->error == from->text)
+        to->error = to->text;
+}
+
 /* Keeps the server's own words: printable ones, since they end in logs and on terminals. */
 static void keep_text(char *to, size_t size, const char *before, mend_bytes text)
 {
@@ -121,7 +148,7 @@ static void forget(struct conn *c)
     c->asked = c->sent = c->value_left = 0;
     c->reading = NULL;
     c->sink = NULL;
-    c->reflects = c->heard = c->ambiguous = false;
+    c->reflects = c->heard = c->ambiguous = c->lost = false;
     c->broke = MEND_OK;
     c->why = "";
 }
@@ -253,6 +280,24 @@ size_t conn_ask_many(struct conn *c, struct want *wants, size_t n)
     a->many = wants;
     a->n = took;
     return took;
+}
+
+void conn_redirect(struct conn *c, const struct answer *from, struct answer *to, mend_bytes key)
+{
+    for (size_t i = 0; i < c->line_count; i++) {
+        struct want *w = &ask_at(c, i)->one;
+        if (w->into == from)
+            *w = (struct want){.key = key, .key_binary = w->key_binary, .into = to};
+    }
+    if (c->reading == from)
+        c->reading = to;
+    if (c->sink == from)
+        c->sink = NULL; /* the rest of the value is passed over */
+}
+
+size_t conn_unsent(const struct conn *c)
+{
+    return c->out.len - c->out_at + c->big.len;
 }
 
 bool conn_at_rest(const struct conn *c)
@@ -720,6 +765,7 @@ static void fail_ask(struct conn *c, struct ask *a, mend_status status, const ch
         answer_fail(into, status, why);
         into->maybe_applied = maybe;
         into->again = status != MEND_E_TIMEOUT && (!touched || (!wire_writes(a->verb) && !a->answering));
+        c->lost |= !into->again;
     }
 }
 

@@ -51,6 +51,10 @@ void answer_fail(struct answer *a, mend_status status, const char *error);
 /* ...or one that the answer must keep for itself. */
 void answer_fail_text(struct answer *a, mend_status status, const char *error);
 
+/* Moves what came of a question to another answer. Values are swapped, so that nothing is copied or allocated;
+ * or copied, where the two have their memory from different allocators. */
+void answer_move(struct answer *to, struct answer *from);
+
 /* One key that is asked for, and where its answer goes. */
 struct want {
     mend_bytes     key;
@@ -74,6 +78,7 @@ struct conn {
     bool              reflects;       /* its misses carry the opaque (1.6.18 and later), so every answer must */
     bool              heard;          /* a byte has come since it was dialed */
     bool              ambiguous;      /* BROKEN: a write may or may not have been done */
+    bool              lost;           /* BROKEN: some question failed for good: it is not to be asked again */
     mend_status       broke;          /* BROKEN: how... */
     const char       *why;            /* ...in words: constant, or text below */
     char              text[88];
@@ -122,6 +127,11 @@ mend_status conn_ask(struct conn *c, const struct wire_question *q, struct answe
  * question and answers are in step: if it is not answered, those answers are taken back. Returns how many were asked;
  * 0: the first key is binary, or there is no memory. wants is borrowed. */
 size_t conn_ask_many(struct conn *c, struct want *wants, size_t n);
+
+/* Whoever asked goes, and the question stays on the line: its answer goes to another place, and its key is at another. */
+void conn_redirect(struct conn *c, const struct answer *from, struct answer *to, mend_bytes key);
+
+size_t conn_unsent(const struct conn *c); /* bytes of questions that wait to be sent */
 
 /* Nothing in flight, nothing to send. */
 bool conn_at_rest(const struct conn *c);

@@ -12,7 +12,7 @@ static mend_status status_of(int result)
     return result == IO_RESOURCES ? MEND_E_MEMORY : MEND_E_IO;
 }
 
-static void broke(struct link *l, int result)
+void link_broke(struct link *l, int result)
 {
     l->late = result == IO_LATE;
     conn_fail(&l->conn, status_of(result), io_text(result));
@@ -25,7 +25,7 @@ static void dial_ended(struct link *l, int result)
     if (result == IO_DONE)
         conn_dialed(&l->conn);
     else if (result != IO_AGAIN)
-        broke(l, result);
+        link_broke(l, result);
 }
 
 bool link_dial(struct link *l, struct io *io, const struct io_address *to, enum wire_dialect hint)
@@ -50,7 +50,7 @@ static void arrived(struct link *l, ptrdiff_t got)
     if (got >= 0)
         conn_took(&l->conn, (size_t)got);
     else if (got != IO_AGAIN)
-        broke(l, (int)got);
+        link_broke(l, (int)got);
 }
 
 /* Takes what is there without waiting. */
@@ -89,7 +89,7 @@ static bool push(struct link *l, struct io *io)
     if (sent < 0) {
         pull(l, io); /* a server that closed may have said why */
         if (l->conn.state != CONN_BROKEN)
-            broke(l, (int)sent);
+            link_broke(l, (int)sent);
         return true;
     }
     conn_sent(&l->conn, (size_t)sent);
@@ -117,7 +117,14 @@ void link_ready(struct link *l, struct io *io)
         push(l, io);
 }
 
-void link_turn(struct link *const *links, struct io_poll *polls, size_t n, struct io *io, nstime until, nstime deadline)
+/* What it is to have waited until a deadline that has passed now, in vain. */
+static int verdict(const struct link *l, nstime now, nstime deadline)
+{
+    return now > deadline + MS(LINK_STOPPED_MS) || !l->waited ? IO_LATE : IO_TIMEOUT;
+}
+
+/* Moves what can be moved, and waits for more until `until` at most, by a poll. Returns the time then. */
+static nstime poll_all(struct link *const *links, struct io_poll *polls, size_t n, struct io *io, nstime until, nstime deadline)
 {
     bool in_time = io->now(io) < deadline, news = false;
 
@@ -131,49 +138,81 @@ void link_turn(struct link *const *links, struct io_poll *polls, size_t n, struc
         until = 0; /* a link that broke by its send is to be seen to before anything else comes */
     io->poll(io, polls, n, time_earlier(until, deadline), false);
     nstime now = io->now(io);
-    bool   over = now >= deadline;
-    bool   stopped = now > deadline + MS(LINK_STOPPED_MS);
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n; i++)
         if (polls[i].ready)
             link_ready(links[i], io);
-        if (over && !link_over(links[i]))
-            broke(links[i], stopped || !links[i]->waited ? IO_LATE : IO_TIMEOUT);
-    }
+    return now;
 }
 
-/* One turn of one link. */
-static void turn(struct link *l, struct io *io, nstime now, nstime deadline)
+void link_turn(struct link *const *links, struct io_poll *polls, size_t n, struct io *io, nstime until, nstime deadline)
+{
+    nstime now = poll_all(links, polls, n, io, until, deadline);
+
+    for (size_t i = 0; i < n && now >= deadline; i++)
+        if (!link_over(links[i]))
+            link_broke(links[i], verdict(links[i], now, deadline));
+}
+
+/* One turn of one link. IO_DONE; or how the time came to be up. */
+static int turn(struct link *l, struct io *io, nstime now, nstime deadline)
 {
     struct conn_span room[2];
     struct io_poll   poll;
 
-    if (l->conn.state == CONN_DIALING || now >= deadline || !push(l, io)) {
-        link_turn(&l, &poll, 1, io, deadline, deadline); /* to connect, to be writable, a last look: rare enough for a poll */
-        return;
+    if (l->conn.state == CONN_DIALING || now >= deadline || !push(l, io)) { /* to connect, to be writable, a last look: rare enough for a poll */
+        now = poll_all(&l, &poll, 1, io, deadline, deadline);
+        return now >= deadline ? verdict(l, now, deadline) : IO_DONE;
     }
     if (link_over(l))
-        return;
+        return IO_DONE;
     now = io->now(io); /* the send may have cost this thread its turn on the processor */
     if (now >= deadline)
-        return;
+        return IO_DONE;
     l->waited = true;
     size_t    n = conn_room(&l->conn, room);
     ptrdiff_t got = io->recv(io, &l->sock, room, n, now, deadline);
-    if (got == IO_TIMEOUT && io->now(io) > deadline + MS(LINK_STOPPED_MS))
-        got = IO_LATE;
+    if (got == IO_LATE)
+        return IO_LATE;
+    if (got == IO_TIMEOUT && (now = io->now(io)) >= deadline) /* else the kernel's: it has given the connection up */
+        return verdict(l, now, deadline);
     arrived(l, got);
+    return IO_DONE;
+}
+
+int link_carry(struct link *l, struct io *io, nstime now, nstime deadline, const struct answer *mine)
+{
+    int result = IO_DONE;
+
+    while (result == IO_DONE && !mine->done && !link_over(l)) {
+        result = turn(l, io, now, deadline);
+        if (!mine->done && !link_over(l))
+            now = io->now(io);
+    }
+    return mine->done || link_over(l) ? IO_DONE : result;
 }
 
 void link_run(struct link *l, struct io *io, nstime now, nstime deadline)
 {
     while (!link_over(l)) {
-        turn(l, io, now, deadline);
-        if (!link_over(l))
+        int result = turn(l, io, now, deadline);
+        if (link_over(l))
+            return;
+        if (result != IO_DONE)
+            link_broke(l, result);
+        else
             now = io->now(io);
     }
 }
 
 /* ---- Idle, and the end ---- */
+
+void link_reuse(struct link *l, nstime now)
+{
+    l->pooled = true;
+    l->waited = false;
+    l->taken = now;
+}
+
 
 bool link_quiet(struct link *l, struct io *io)
 {

@@ -5,6 +5,7 @@
  *
  *     link_dial    begin to connect
  *     link_run     turn one link until it is at rest or broken
+ *     link_carry   turn one until an answer is there, and leave it whole if that comes too late
  *     link_turn    one turn of several at once
  */
 #ifndef MEND_WORLD_PUMP_H
@@ -36,6 +37,10 @@ bool link_dial(struct link *l, struct io *io, const struct io_address *to, enum 
 /* Turns until the connection is at rest (READY, every question answered) or BROKEN. */
 void link_run(struct link *l, struct io *io, nstime now, nstime deadline);
 
+/* As link_run, for a link that has others' questions on its line, too: turns until `mine` is done, or it is over (IO_DONE);
+ * or the deadline comes: IO_TIMEOUT, or IO_LATE if that is not to be held against the server, and the link is as it was. */
+int link_carry(struct link *l, struct io *io, nstime now, nstime deadline, const struct answer *mine);
+
 /* Waits, until `until` at most, for something to do on any of them, and does it. Links that are at rest or
  * broken are passed over. After the deadline: a last look, then what is not at rest is broken.
  * polls: room for n, the caller's. */
@@ -45,6 +50,12 @@ void link_turn(struct link *const *links, struct io_poll *polls, size_t n, struc
  * for nothing), and what to do when it is there. */
 bool link_wants(struct link *l, struct io_poll *poll);
 void link_ready(struct link *l, struct io *io);
+
+/* It is to break, for this result of the world's. */
+void link_broke(struct link *l, int result);
+
+/* Taken by another call, straight from the one before. */
+void link_reuse(struct link *l, nstime now);
 
 /* Whether there is nothing more to be done for it. */
 bool link_over(const struct link *l);

@@ -1,0 +1,219 @@
+/* test_share.c - calls that travel together: few connections, no waiting in a row behind what is slow, and nobody
+ * harmed by who leaves at its deadline. Also run under the thread sanitizer.
+ */
+#include "support/hostile.h"
+#include "support/wait.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <string.h>
+
+#define S(text) mend_str(text)
+
+enum { CROWD = 16 };
+
+/* ---- A crowd on one client ---------------------------------------------------------------- */
+struct crowd {
+    mend_client *client;
+    void (*act)(struct crowd *, int number, mend_reply *);
+    int          rounds;
+    atomic_int   ready, wrong;
+    atomic_int   ok, maybe;
+    atomic_char  seen[CROWD * 1000]; /* numbers that an increment returned */
+};
+
+struct member {
+    struct crowd *crowd;
+    int           number;
+    pthread_t     thread;
+};
+
+static void *member_main(void *arg)
+{
+    struct member *m = arg;
+    struct crowd  *c = m->crowd;
+    mend_reply     r = MEND_REPLY;
+
+    c->ready++;
+    while (c->ready < CROWD)
+        pause_ms(1);
+    for (int i = 0; i < c->rounds; i++)
+        c->act(c, m->number, &r);
+    mend_reply_free(&r);
+    return NULL;
+}
+
+static void go(struct crowd *c)
+{
+    struct member members[CROWD];
+
+    c->ready = 0;
+    for (int i = 0; i < CROWD; i++) {
+        members[i] = (struct member){.crowd = c, .number = i};
+        assert_int_equal(pthread_create(&members[i].thread, NULL, member_main, &members[i]), 0);
+    }
+    for (int i = 0; i < CROWD; i++)
+        pthread_join(members[i].thread, NULL);
+}
+
+static void name_key(char key[16], int number)
+{
+    snprintf(key, 16, "k%d", number);
+}
+
+static void put_keys(struct hostile *h)
+{
+    char key[16];
+
+    for (int i = 0; i < CROWD; i++) {
+        name_key(key, i);
+        hostile_put(h, key, key); /* a value that says whose it is */
+    }
+}
+
+static void get_own(struct crowd *c, int number, mend_reply *r)
+{
+    char key[16];
+
+    name_key(key, number);
+    mend_status status = mend_get(c->client, S(key), r);
+    c->ok += status == MEND_OK;
+    c->wrong += status == MEND_OK ? strcmp(r->data, key) != 0 : r->len != 0;
+}
+
+/* ---- Few connections ------------------------------------------------------------------------- */
+static void a_crowd_has_two_connections(void **state)
+{
+    (void)state;
+    unsigned connections = 0;
+
+    for (int attempt = 0; attempt < 5; attempt++) { /* a machine that keeps a leader from its processor for 10 ms makes others open one */
+        struct hostile *h = hostile_start(HOSTILE_META);
+        put_keys(h);
+        struct crowd c = {.client = open_up(&MEND_CONFIG(.servers = hostile_name(h), .timeout_ms = 5000)), .act = get_own, .rounds = 300};
+        go(&c);
+        connections = hostile_accepted(h);
+        assert_int_equal(c.ok, CROWD * c.rounds);
+        assert_int_equal(c.wrong, 0);
+        mend_close(c.client);
+        hostile_stop(h);
+        if (connections <= 2)
+            return;
+    }
+    fail_msg("%u connections for %d threads", connections, CROWD);
+}
+
+/* ---- No row behind what is slow ---------------------------------------------------------------- */
+static enum hostile_next slowly(struct toy_ask *ask, void *context)
+{
+    pause_ms(*(int *)context);
+    return hostile_answer(ask);
+}
+
+/* An answer takes most of the time that a call has: whoever stood behind another's would be late. */
+static void slow_answers_are_not_waited_for_in_a_row(void **state)
+{
+    (void)state;
+    int             slow_ms = 1500;
+    struct hostile *h = hostile_start(HOSTILE_META);
+    put_keys(h);
+    struct crowd c = {.client = open_up(&MEND_CONFIG(.servers = hostile_name(h), .timeout_ms = 2500)), .act = get_own, .rounds = 1};
+
+    hostile_behave(h, slowly, &slow_ms);
+    go(&c);
+    assert_int_equal(c.ok, CROWD);
+    assert_int_equal(c.wrong, 0);
+    assert_int_equal(state_of(c.client, 0), MEND_STATE_UP);
+    mend_close(c.client);
+    hostile_stop(h);
+}
+
+/* ---- Who leaves ----------------------------------------------------------------------------------- */
+static enum hostile_next stuck(struct toy_ask *ask, void *context)
+{
+    (void)context;
+    if (strcmp(ask->key, "stuck") == 0)
+        pause_ms(60);
+    return hostile_answer(ask);
+}
+
+static void get_or_leave(struct crowd *c, int number, mend_reply *r)
+{
+    if (number % 4)
+        get_own(c, number, r);
+    else
+        mend_get_with(c->client, S("stuck"), &(mend_call){.timeout_ms = 20}, r);
+}
+
+static void who_leaves_at_its_deadline_harms_nobody(void **state)
+{
+    (void)state;
+    struct hostile *h = hostile_start(HOSTILE_META);
+    put_keys(h);
+    struct crowd c = {.client = open_up(&MEND_CONFIG(.servers = hostile_name(h), .timeout_ms = 5000)), .act = get_or_leave, .rounds = 30};
+
+    hostile_behave(h, stuck, NULL);
+    go(&c);
+    assert_int_equal(c.ok, CROWD / 4 * 3 * c.rounds);
+    assert_int_equal(c.wrong, 0);
+    assert_int_equal(state_of(c.client, 0), MEND_STATE_UP);
+    mend_close(c.client);
+    hostile_stop(h);
+}
+
+static enum hostile_next now_and_then_late(struct toy_ask *ask, void *context)
+{
+    atomic_uint *n = context;
+
+    if (++*n % 97 == 0)
+        pause_ms(50);
+    return hostile_answer(ask);
+}
+
+static void count_one(struct crowd *c, int number, mend_reply *r)
+{
+    (void)number;
+    switch (mend_increment(c->client, S("n"), 1, &(mend_count){.call.timeout_ms = 30}, r)) {
+    case MEND_OK:
+        c->ok++;
+        c->wrong += r->number >= sizeof c->seen || c->seen[r->number]++;
+        break;
+    default:
+        c->maybe += r->maybe_applied;
+        break;
+    }
+}
+
+/* Each number is told to one caller only, and the sum is of those who were told, and some of those who may have counted. */
+static void counters_count_once(void **state)
+{
+    (void)state;
+    atomic_uint         n = 0;
+    struct hostile     *h = hostile_start(HOSTILE_META);
+    static struct crowd c;
+    mend_reply          r = MEND_REPLY;
+
+    hostile_put(h, "n", "0");
+    c = (struct crowd){.client = open_up(&MEND_CONFIG(.servers = hostile_name(h), .timeout_ms = 5000)), .act = count_one, .rounds = 200};
+    hostile_behave(h, now_and_then_late, &n);
+    go(&c);
+    hostile_behave(h, NULL, NULL);
+    must_be(MEND_OK, mend_get(c.client, S("n"), &r), &r);
+    int sum = atoi(r.data);
+    must(c.wrong == 0 && c.ok <= sum && sum <= c.ok + c.maybe, "%d wrong, %d done, %d perhaps, and the sum is %d", c.wrong, c.ok, c.maybe, sum);
+    must(c.maybe > 0, "nobody was late");
+    mend_reply_free(&r);
+    mend_close(c.client);
+    hostile_stop(h);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_crowd_has_two_connections),
+        cmocka_unit_test(slow_answers_are_not_waited_for_in_a_row),
+        cmocka_unit_test(who_leaves_at_its_deadline_harms_nobody),
+        cmocka_unit_test(counters_count_once),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
