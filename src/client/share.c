@@ -496,8 +496,9 @@ static enum share_result ride_and_unlock(struct share *h, struct server *s, stru
     for (;;) {
         _Atomic uint32_t *word = &h->word[(h->batch + !rider->seat) & 1];
         uint32_t          seen = atomic_load_explicit(word, memory_order_relaxed);
+        nstime            until = !rider->seat ? bored : spared ? call->now + MS(1) : call->deadline;
         pthread_mutex_unlock(&h->lock);
-        call->io->wait(call->io, word, seen, !rider->seat ? bored : spared ? call->now + MS(1) : call->deadline);
+        call->io->wait(call->io, word, seen, until);
         pthread_mutex_lock(&h->lock);
 
         struct seat *seat = rider->seat;
