@@ -170,7 +170,7 @@ void pool_give_up(struct server *s, struct answer *a)
     mend_state state = server_gate(s).state;
 
     pthread_mutex_lock(&s->lock);
-    bool in_use = s->open_count > 0;
+    bool in_use = s->open_count >= (unsigned)s->life->client->config.connections_max;
     pthread_mutex_unlock(&s->lock);
     if (!health_askable(state))
         answer_fail(a, MEND_E_DOWN, call_down);

@@ -3,7 +3,8 @@
  * The input's first bytes say how it is held, the rest is what the server says:
  *
  *     [0]      hint: 0 unknown, 1 meta, 2 classic (% 3); 0x08 fails in the end by time, not by the link;
- *              0x10 proved beforehand, by a right answer; 0x20 that has no opaque; 0x40 dialed anew once it broke
+ *              0x10 proved beforehand, by a right answer; 0x20 that has no opaque; 0x40 dialed anew once it broke;
+ *              0x80 whoever asked first goes after the first step, unanswered
  *     [1]      value_max, from a table
  *     [2]      the allocation that fails, from 1; 0: none         [3] 0x01 and all behind it; 0x06 bytes sent at a step
  *     [4..7]   how many bytes arrive at a step, in turn; 0: all that is left
@@ -41,6 +42,9 @@ struct put {
     struct want    wants[KEYS_MAX];
     struct answer  answers[KEYS_MAX];
     struct seen    seen[KEYS_MAX];
+    bool           moved; /* whoever asked for one has gone: the answer goes to answers[1], and answers[0] is touched no more */
+    struct answer  gone;  /* as answers[0] was then */
+    char           gone_key[KEY_MAX];
 };
 
 struct rig {
@@ -111,10 +115,15 @@ static void check_answer(const struct rig *r, const struct put *p, struct answer
     }
 }
 
+static const struct answer *answer_at(const struct put *p, size_t i)
+{
+    return &p->answers[p->moved + i];
+}
+
 static bool put_done(const struct put *p)
 {
     for (size_t i = 0; i < p->n; i++)
-        if (!p->answers[i].done)
+        if (!answer_at(p, i)->done)
             return false;
     return true;
 }
@@ -122,7 +131,7 @@ static bool put_done(const struct put *p)
 static bool put_begun(const struct put *p)
 {
     for (size_t i = 0; i < p->n; i++)
-        if (p->answers[i].done)
+        if (answer_at(p, i)->done)
             return true;
     return false;
 }
@@ -152,7 +161,8 @@ static void check(struct rig *r)
     for (size_t i = 0; i < r->put_count; i++) {
         struct put *p = &r->puts[i];
         must(!put_begun(p) || all_done || p->dialing < r->dialing); /* in the order asked */
-        for (size_t k = 0; k < p->n; k++)
+        must(!p->moved || (!p->answers[0].done && same_answer(&p->answers[0], &p->gone)));
+        for (size_t k = 0; k < p->n && !p->moved; k++)
             check_answer(r, p, &p->answers[k], &p->seen[k]);
         all_done = all_done && put_done(p);
     }
@@ -333,6 +343,22 @@ static void step(struct rig *r, const char *bytes, size_t n)
     check(r);
 }
 
+/* Whoever asked the first question goes: its key and its answer's place are not to be touched again. */
+static void leave(struct rig *r)
+{
+    struct put *p = &r->puts[0];
+
+    if (!(r->head[0] & 0x80) || r->put_count == 0 || p->many || p->moved || p->answers[0].done)
+        return;
+    p->answers[1] = (struct answer){.value.memory = &r->memory};
+    answer_reset(&p->answers[1]);
+    memcpy(p->gone_key, p->wants[0].key.data, p->wants[0].key.len);
+    p->moved = true;
+    conn_redirect(&r->c, &p->answers[0], &p->answers[1], mend_mem(p->gone_key, p->wants[0].key.len));
+    p->wants[0].key = mend_mem(NULL, 0);
+    p->gone = p->answers[0];
+}
+
 /* The link breaks, or time is up: what was not done is done now, and says truthfully how. */
 static void fail(struct rig *r)
 {
@@ -343,7 +369,7 @@ static void fail(struct rig *r)
     if (r->c.state == CONN_BROKEN || r->c.state == CONN_COLD)
         return;
     for (size_t i = 0; i < r->put_count; i++)
-        memcpy(before[i], r->puts[i].answers, r->puts[i].n * sizeof before[i][0]);
+        memcpy(before[i], answer_at(&r->puts[i], 0), r->puts[i].n * sizeof before[i][0]);
     conn_fail(&r->c, status, "cut off");
     conn_fail(&r->c, MEND_E_MEMORY, "and once more, for nothing");
     must(r->c.state == CONN_BROKEN && r->c.broke == status && strcmp(r->c.why, "cut off") == 0);
@@ -351,7 +377,7 @@ static void fail(struct rig *r)
         const struct put *p = &r->puts[i];
         bool              touched = r->c.sent > p->begins, writes = wire_writes(p->verb);
         for (size_t k = 0; k < p->n; k++) {
-            const struct answer *a = &p->answers[k];
+            const struct answer *a = answer_at(p, k);
             if (before[i][k].done)
                 continue;
             must(a->done && a->status == status && strcmp(a->error, "cut off") == 0);
@@ -389,8 +415,18 @@ static void end_well(struct rig *r)
     transmit(r, SIZE_MAX);
     arrive(r, answer, sizeof answer - 1);
     must(a.done && a.status == MEND_OK && a.value.len == 2 && strcmp(a.value.data, "hi") == 0);
-    must(conn_at_rest(&r->c));
+    must(conn_at_rest(&r->c) && conn_unsent(&r->c) == 0);
+
+    /* Moved on, within one allocator and from one to the other. */
+    struct memory libc = memory_from(NULL);
+    struct answer b = {.value.memory = &r->memory}, far = {.value.memory = &libc};
+    answer_move(&b, &a);
+    must(a.value.len == 0 && b.done && b.value.len == 2 && strcmp(b.value.data, "hi") == 0);
+    answer_move(&far, &b);
+    must(far.done && far.value.len == 2 && strcmp(far.value.data, "hi") == 0);
     buf_release(&a.value);
+    buf_release(&b.value);
+    buf_release(&far.value);
 }
 
 /* What a life came to, in one number. */
@@ -407,7 +443,7 @@ static uint64_t outcome(const struct rig *r)
     mix(&sum, r->c.why, strlen(r->c.why));
     for (size_t i = 0; i < r->put_count; i++)
         for (size_t k = 0; k < r->puts[i].n; k++) {
-            const struct answer *a = &r->puts[i].answers[k];
+            const struct answer *a = answer_at(&r->puts[i], k);
             uint64_t numbers[] = {(uint64_t)a->status, a->maybe_applied, a->again, a->flags, a->cas, a->number, (uint64_t)a->ttl_s};
             mix(&sum, numbers, sizeof numbers);
             mix(&sum, a->error, strlen(a->error));
@@ -442,6 +478,7 @@ static uint64_t live(const uint8_t *data, size_t size, const uint8_t pieces[4])
         size_t left = r.speech_len - at, n = pieces[turn % 4];
         n = n && n < left ? n : left;
         step(&r, r.speech + at, n);
+        leave(&r);
         at += n;
         if (r.c.state != CONN_BROKEN)
             continue;
@@ -457,8 +494,9 @@ static uint64_t live(const uint8_t *data, size_t size, const uint8_t pieces[4])
     conn_release(&r.c);
     for (size_t i = 0; i < put_count; i++) {
         free(r.puts[i].large);
-        for (size_t k = 0; k < r.puts[i].n; k++)
+        for (size_t k = 0; k < r.puts[i].n + r.puts[i].moved; k++)
             buf_release(&r.puts[i].answers[k].value);
+        r.puts[i].moved = false;
     }
     must(r.supply.live == 0);
     return came_to;
@@ -467,7 +505,7 @@ static uint64_t live(const uint8_t *data, size_t size, const uint8_t pieces[4])
 /* Whether it can make no difference in which pieces the speech comes: all is asked and sent before it begins. */
 static bool indifferent(const uint8_t *data, size_t size)
 {
-    if (data[2] || data[3] >> 1 || !(data[0] & 0x10) || data[0] & 0x40)
+    if (data[2] || data[3] >> 1 || !(data[0] & 0x10) || data[0] & (0x40 | 0x80))
         return false;
     for (size_t i = HEAD; i < size && i < HEAD + data[8] % (ASKED_MAX + 1u); i++) {
         bool large = data[i] & 0x40 && wire_carries_value((enum wire_verb)(data[i] & 15));
