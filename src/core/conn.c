@@ -258,12 +258,16 @@ size_t conn_ask_many(struct conn *c, struct want *wants, size_t n)
         return 0;
     if (!line_reserve(c, 2) || !buf_reserve(&c->out, CONN_MANY_BYTES + KEY_MAX + 8))
         return 0;
-    buf_add(&c->out, "gets", 4);
-    for (; took < n && !wants[took].key_binary && c->out.len - before < CONN_MANY_BYTES; took++) {
-        buf_add(&c->out, " ", 1);
-        buf_add(&c->out, wants[took].key.data, wants[took].key.len);
+    char *p = c->out.data + before, *full = p + CONN_MANY_BYTES;
+    memcpy(p, "gets", 4);
+    p += 4;
+    for (; took < n && !wants[took].key_binary && p < full; took++) {
+        *p++ = ' ';
+        memcpy(p, wants[took].key.data, wants[took].key.len);
+        p += wants[took].key.len;
     }
-    buf_add(&c->out, "\r\n", 2);
+    memcpy(p, "\r\n", 2);
+    c->out.len = (size_t)(p + 2 - c->out.data);
 
     struct ask *a = line_add(c, WIRE_GET_MANY, before);
     a->many = wants;
