@@ -701,6 +701,36 @@ static void read_head(struct conn *c, const struct wire_head *h)
         read_classic(c, a, h);
 }
 
+/* The usual case at its shortest, since it comes a hundred times a call: the value of the key that is next in a gets, all of
+ * it there. False: anything else, and nothing was taken. */
+static bool read_next_value(struct conn *c, struct ask *a)
+{
+    struct want     *w = &a->many[a->next];
+    const char      *p = c->in.data + c->in_at;
+    size_t           have = c->in.len - c->in_at;
+    struct wire_head h;
+
+    if (w->into->done || c->sent < a->ends)
+        return false;
+    size_t head = (size_t)wire_value(&h, p, have, w->key);
+    if (!head || have - head < h.size + 2 || h.size > c->value_max)
+        return false;
+    const char *end = p + head + h.size;
+    if (end[0] != '\r' || end[1] != '\n' || !buf_reserve(&w->into->value, h.size + 1))
+        return false;
+    memcpy(w->into->value.data, p + head, h.size);
+    w->into->value.data[h.size] = '\0';
+    w->into->value.len = h.size;
+    w->into->flags = h.flags;
+    w->into->cas = h.cas;
+    w->into->ttl_s = MEND_TTL_UNKNOWN;
+    done(w->into, MEND_OK);
+    a->answering = true;
+    a->next = a->next + 1 < a->n ? a->next + 1 : 0;
+    c->in_at += head + h.size + 2;
+    return true;
+}
+
 /* One step over what is in the buffer. False: it needs more bytes. */
 static bool read_step(struct conn *c)
 {
@@ -714,7 +744,10 @@ static bool read_step(struct conn *c)
         conn_fail(c, MEND_E_PROTOCOL, "bytes that nobody asked for");
         return false;
     }
-    ask_at(c, 0)->answering = true;
+    struct ask *a = ask_at(c, 0);
+    if (a->verb == WIRE_GET_MANY && read_next_value(c, a))
+        return true;
+    a->answering = true;
     int n = wire_head(&h, c->in.data + c->in_at, c->in.len - c->in_at);
     if (n < 0)
         conn_fail(c, MEND_E_PROTOCOL, "the server does not speak memcached's protocol");

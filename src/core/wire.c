@@ -449,6 +449,23 @@ int wire_head(struct wire_head *h, const char *p, size_t n)
     return (int)(newline + 1 - p);
 }
 
+int wire_value(struct wire_head *h, const char *line, size_t n, mend_bytes key)
+{
+    enum { BEFORE = sizeof "VALUE " - 1, BEHIND = 64 }; /* three numbers of 20 digits, and what stands between */
+    const char *p = line + BEFORE + key.len;
+    uint64_t    flags;
+
+    if (n < BEFORE + key.len + BEHIND || memcmp(line, "VALUE ", BEFORE) != 0 || memcmp(line + BEFORE, key.data, key.len) != 0)
+        return 0;
+    if (!memchr(p, '\r', BEHIND)) /* where numbers end at the latest */
+        return 0;
+    if (!next_number(&p, UINT32_MAX, &flags) || !next_number(&p, WIRE_VALUE_MAX, &h->size) || !next_number(&p, UINT64_MAX, &h->cas) ||
+        p[0] != '\r' || p[1] != '\n')
+        return 0;
+    h->flags = (uint32_t)flags;
+    return (int)(p + 2 - line);
+}
+
 #define KIND(k) (1u << WIRE_##k)
 
 bool wire_fits(enum wire_kind kind, enum wire_verb verb, enum wire_dialect dialect)
