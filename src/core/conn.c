@@ -22,7 +22,7 @@ struct ask {
     uint64_t       begins, ends; /* where on the line its bytes are */
     bool           answering; /* some of its answer has come */
     struct want    one;       /* the key of a question about one */
-    struct want   *many;      /* those of a gets, and of the proof behind it; else NULL */
+    struct want   *many;      /* those of a gets; else NULL */
     size_t         n, next;   /* how many, and where the answers have come to */
 };
 
@@ -252,12 +252,14 @@ mend_status conn_ask(struct conn *c, const struct wire_question *q, struct answe
 size_t conn_ask_many(struct conn *c, struct want *wants, size_t n)
 {
     assert(conn_takes(c));
-    size_t before = c->out.len, took = 0;
+    size_t took = 0;
 
-    if (n == 0 || wants->key_binary)
+    /* Room for all of it first, since half of it cannot be taken back. */
+    if (n == 0 || wants->key_binary || !line_reserve(c, 2) || !buf_reserve(&c->out, WIRE_HEAD_MAX + CONN_MANY_BYTES + KEY_MAX + 8))
         return 0;
-    if (!line_reserve(c, 2) || !buf_reserve(&c->out, CONN_MANY_BYTES + KEY_MAX + 8))
+    if (c->asks == WIRE_META && !prove(c))
         return 0;
+    size_t before = c->out.len;
     char *p = c->out.data + before, *full = p + CONN_MANY_BYTES;
     memcpy(p, "gets", 4);
     p += 4;
@@ -270,17 +272,6 @@ size_t conn_ask_many(struct conn *c, struct want *wants, size_t n)
     c->out.len = (size_t)(p + 2 - c->out.data);
 
     struct ask *a = line_add(c, WIRE_GET_MANY, before);
-    a->many = wants;
-    a->n = took;
-    if (c->asks != WIRE_META)
-        return took;
-    if (!prove(c)) {
-        c->line_count--;
-        c->asked = a->begins;
-        c->out.len = before;
-        return 0;
-    }
-    a = ask_at(c, c->line_count - 1);
     a->many = wants;
     a->n = took;
     return took;
@@ -776,14 +767,6 @@ void conn_took(struct conn *c, size_t n)
 
 /* ---- The end ---- */
 
-/* A gets' answers have no opaque: without the proof behind them they may be those of another question. */
-static void revoke(struct ask *a, mend_status status, const char *why)
-{
-    for (size_t i = 0; i < a->n; i++)
-        if (a->many[i].into->status >= 0)
-            answer_fail(a->many[i].into, status, why);
-}
-
 static void fail_ask(struct conn *c, struct ask *a, mend_status status, const char *why)
 {
     struct want *wants = a->many ? a->many : &a->one;
@@ -791,10 +774,6 @@ static void fail_ask(struct conn *c, struct ask *a, mend_status status, const ch
     bool         maybe = touched && wire_writes(a->verb);
 
     c->ambiguous |= maybe;
-    if (a->verb == WIRE_PROVE && a->many) {
-        revoke(a, status, why);
-        return;
-    }
     for (size_t i = 0; i < a->n; i++) {
         struct answer *into = wants[i].into;
         if (!into || into->done)

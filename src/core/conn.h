@@ -123,8 +123,8 @@ bool conn_takes(const struct conn *c);
 mend_status conn_ask(struct conn *c, const struct wire_question *q, struct answer *into);
 
 /* Asks for as many of the keys as go into one line, by one classic gets: fewer than n if it
- * grows long. On a meta connection a get of the trial key follows, whose opaque proves that
- * question and answers are in step: if it is not answered, those answers are taken back. Returns how many were asked;
+ * grows long. On a meta connection a get of the trial key goes before it, whose opaque proves that question and
+ * answers are in step: without that answer none of those behind it is believed. Returns how many were asked;
  * 0: the first key is binary, or there is no memory. wants is borrowed. */
 size_t conn_ask_many(struct conn *c, struct want *wants, size_t n);
 

@@ -176,17 +176,15 @@ static char *put_classic(char *p, const struct wire_question *q)
 
 bool wire_ask(struct buf *out, const struct wire_question *q, enum wire_dialect dialect, uint64_t opaque)
 {
-    enum { HEAD_MAX = 512 }; /* a key of 250 bytes, ten numbers of 20 digits, and PUT_SLACK */
-
     bool   copy = verbs[q->verb].value && q->value.len <= WIRE_COPY_MAX;
     size_t value = copy ? q->value.len + 2 : 0;
-    if (!buf_reserve(out, HEAD_MAX + value + PUT_SLACK))
+    if (!buf_reserve(out, WIRE_HEAD_MAX + value))
         return false;
 
     char *start = out->data + out->len;
     char *p = dialect == WIRE_META ? put_meta(start, q, opaque) : put_classic(start, q);
     p = PUT(p, "\r\n");
-    assert(p - start <= HEAD_MAX - PUT_SLACK);
+    assert(p - start <= WIRE_HEAD_MAX - PUT_SLACK); /* a key of 250 bytes, and ten numbers of 20 digits */
     if (copy)
         p = PUT(put_bytes(p, q->value), "\r\n");
     out->len += (size_t)(p - start);

@@ -66,6 +66,9 @@ bool wire_carries_value(enum wire_verb verb);
 bool wire_writes(enum wire_verb verb);
 bool wire_lists(enum wire_verb verb);
 
+/* A question needs no more room than this, but for a value that is copied. */
+enum { WIRE_HEAD_MAX = 528 };
+
 /* Appends the question. False: no memory, and nothing was appended. */
 bool wire_ask(struct buf *out, const struct wire_question *q, enum wire_dialect dialect, uint64_t opaque);
 

@@ -34,9 +34,9 @@ struct seen {
 /* A question, or a gets of many, that was put on the line. */
 struct put {
     enum wire_verb verb;
-    bool           many, proof_behind;
+    bool           many;
     unsigned       dialing; /* on which connection: the first, the second */
-    uint64_t       begins, ends; /* where its bytes are; of a gets of many, with those of the proof behind it */
+    uint64_t       begins, ends; /* where its bytes are; of a gets of many, with those of the proof before it */
     size_t         n;
     char          *large;
     struct want    wants[KEYS_MAX];
@@ -81,12 +81,6 @@ static bool reads_value(const struct put *p)
     return p->many || p->verb == WIRE_GET || p->verb == WIRE_GET_AND_TOUCH;
 }
 
-/* A gets' answers may be taken back, once: its proof did not come. */
-static bool revoked(const struct rig *r, const struct put *p, const struct seen *seen, const struct answer *a)
-{
-    return p->proof_behind && seen->was.status >= 0 && r->c.state == CONN_BROKEN && a->status == r->c.broke;
-}
-
 static void check_answer(const struct rig *r, const struct put *p, struct answer *a, struct seen *seen)
 {
     if (!a->done) {
@@ -95,7 +89,7 @@ static void check_answer(const struct rig *r, const struct put *p, struct answer
     }
     if (seen->done && same_answer(a, &seen->was))
         return;
-    must(!seen->done || revoked(r, p, seen, a));
+    must(!seen->done);
     seen->done = true;
     seen->was = *a;
 
@@ -257,7 +251,6 @@ static void ask_many(struct rig *r, struct put *p, uint8_t q)
         must(!p->answers[i].done && p->answers[i].value.data == NULL);
     p->n = took;
     p->many = true;
-    p->proof_behind = took > 0 && c->asks == WIRE_META;
     p->verb = WIRE_GET_MANY;
 }
 
@@ -364,7 +357,7 @@ static void fail(struct rig *r)
 {
     static struct answer before[ASKED_MAX][KEYS_MAX];
     mend_status          status = r->head[0] & 8 ? MEND_E_TIMEOUT : MEND_E_IO;
-    bool                 maybe = false, in_flight = r->c.line_count > 0;
+    bool                 maybe = false;
 
     if (r->c.state == CONN_BROKEN || r->c.state == CONN_COLD)
         return;
@@ -388,9 +381,6 @@ static void fail(struct rig *r)
         }
     }
     must(!maybe || r->c.ambiguous);
-    const struct put *last = r->put_count ? &r->puts[r->put_count - 1] : NULL;
-    for (size_t k = 0; last && last->proof_behind && last->dialing == r->dialing && in_flight && k < last->n; k++)
-        must(last->answers[k].status < 0); /* its proof has not come, so nothing of it counts */
     check(r);
 }
 
