@@ -139,7 +139,7 @@ enum pool_result pool_try(struct server *s, struct call *call, bool suspicious, 
 
 bool pool_wanted(const struct server *s)
 {
-    return atomic_load_explicit(&s->waiting, memory_order_relaxed) > 0;
+    return atomic_load_explicit(&s->waiting, memory_order_relaxed) > 0 || atomic_load_explicit(&s->life->waiting, memory_order_relaxed) > 0;
 }
 
 bool pool_wait(struct server *s, struct call *call, struct pool_wait *wait)
