@@ -292,8 +292,13 @@ bool pool_admit(struct server *s, struct link *l, uint32_t generation, nstime no
     s->dialect = l->conn.dialect;
     l->generation = h->generation;
     l->idle_since = now;
-    put_idle(s, l); /* even beyond idle_max: somebody may wait for just this */
+    /* Even beyond idle_max: somebody may wait for just this. Not beyond connections_max: links that were retired may be in use still. */
+    bool kept = s->open_count <= (unsigned)s->life->client->config.connections_max;
+    if (kept)
+        put_idle(s, l);
     server_publish_and_unlock(s);
+    if (!kept)
+        pool_link_free(s, l, true);
     return true;
 }
 
