@@ -505,7 +505,8 @@ static enum share_result ride_and_unlock(struct share *h, struct server *s, stru
         if (seat && seat->landed) {
             uint32_t          generation = seat->generation;
             enum share_result result = land_and_unlock(h, seat, again, a);
-            pool_served(s, call, generation);
+            if (a->status >= 0) /* else whoever led told what the link came to */
+                pool_served(s, call, generation);
             return result;
         }
         if (seat && !h->led) {
