@@ -6,6 +6,7 @@ const struct fault_kind fault_kinds[FAULTS] = {
     [FAULT_KILLED_KEPT]    = {"servers", "killed, memory kept"},
     [FAULT_STOPPED]        = {"servers", "stopped"},
     [FAULT_MOVED]          = {"servers", "moved"},
+    [FAULT_TRIALS_ONLY]    = {"servers", "answers trials only"},
 
     [FAULT_NETWORK_CUT]    = {"network", "cut"},
     [FAULT_REFUSED]        = {"network", "dial refused"},

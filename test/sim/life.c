@@ -9,7 +9,7 @@
 #include "sim/oracle.h"
 
 enum {
-    CALLERS_MAX = 6,
+    CALLERS_MAX = 16,
     MANY_MAX = 12,
     OWN_TIMES = 4, /* the usual timeout, that a call of its own may have at most */
     MEMORY_MAX = 48 << 20, /* that a client of four servers may have at once, with values of 48 KB */
@@ -27,6 +27,9 @@ struct watched { /* a server, as the oracle of times sees it */
     unsigned said;             /* how many calls are said to have failed in a row, by a fall that is to be looked into... */
     nstime   said_back;        /* ...after having been let in then */
     nstime   failed_latest;    /* when the call began that was the latest to begin of those that failed */
+    unsigned broken;           /* calls whose links broke since anything else was heard of it, ... */
+    uint64_t executed;         /* ...as it had executed so much, ... */
+    uint64_t falls;            /* ...and had fallen so often */
 };
 
 struct life_now {
@@ -38,6 +41,8 @@ struct life_now {
     unsigned servers, callers, calls_each;
     int      timeout_ms, heal_max_ms, connections_max, idle_max, failures_allowed;
     bool     binary, memory_fails, poor, stalls, slow_names, hung_names, moves; /* poor: of memory or of descriptors */
+    bool     busy;  /* short, and callers hardly pause: they meet on one connection all the time */
+    bool     hasty; /* some calls have less time than is usual */
     bool     local[NET_SERVERS_MAX]; /* on a Unix socket */
     nstime   calm_at, chaos_ms;
     nstime   stalled; /* for how long threads of ours were stopped, in all... */
@@ -176,14 +181,17 @@ static void draw(struct life_now *l)
     static const enum toy_dialect dialects[] = {TOY_META, TOY_META, TOY_META, TOY_META, TOY_BARE, TOY_OLD, TOY_CLASSIC, TOY_PROXY};
     struct dream *d = l->dream;
 
-    l->servers = 1 + (unsigned)dream_below(d, NET_SERVERS_MAX);
-    l->callers = 1 + (unsigned)dream_below(d, CALLERS_MAX);
+    bool crowd = dream_below(d, 3) == 0; /* of callers, who share connections */
+    l->servers = 1 + (unsigned)dream_below(d, crowd ? 2 : NET_SERVERS_MAX);
+    l->callers = 1 + (crowd ? 3 + (unsigned)dream_below(d, CALLERS_MAX - 3) : (unsigned)dream_below(d, 6));
     l->timeout_ms = 20 + (int)dream_below(d, 100);
     l->heal_max_ms = 60 + (int)dream_below(d, 1000);
     l->connections_max = 1 + (int)dream_below(d, 8);
-    l->idle_max = 1 + (int)dream_below(d, 4);
-    l->failures_allowed = dream_below(d, 4) ? 1 + (int)dream_below(d, 12) : MEND_ZERO;
-    l->chaos_ms = MS(200 + dream_below(d, 4000));
+    l->idle_max = dream_below(d, 4) ? 1 + (int)dream_below(d, 4) : MEND_ZERO;
+    l->hasty = dream_below(d, 2);
+    l->failures_allowed = dream_below(d, 4) ? 1 + (int)dream_below(d, dream_below(d, 2) ? 3 : 12) : MEND_ZERO;
+    l->busy = crowd && dream_below(d, 2);
+    l->chaos_ms = l->busy ? MS(100 + dream_below(d, 500)) : MS(200 + dream_below(d, 4000));
     l->stalls = dream_below(d, 5) == 0;
     l->memory_fails = dream_below(d, 5) == 0;
     l->hung_names = dream_below(d, 8) == 0;
@@ -267,6 +275,12 @@ static void go_on(struct life_now *l, unsigned server)
     watch(l);
 }
 
+static void answer_all(struct life_now *l, unsigned server)
+{
+    net_only_trials(l->net, server, false);
+    watch(l);
+}
+
 static void join(struct life_now *l, unsigned server)
 {
     net_cut(l->net, server, false);
@@ -279,7 +293,7 @@ static void break_something(struct life_now *l, unsigned server)
 
     if (l->calm)
         return;
-    unsigned what = (unsigned)dream_below(d, 7);
+    unsigned what = (unsigned)dream_below(d, 8);
     if (l->local[server] && (what == 4 || what == 5)) /* neither cut off nor moved */
         what = 2;
     switch (what) {
@@ -309,9 +323,13 @@ static void break_something(struct life_now *l, unsigned server)
     case 6:
         net_wall(l->net, (int64_t)dream_below(d, 4000000) - 2000000);
         break;
+    case 7:
+        net_only_trials(l->net, server, true);
+        after(l, dream_between(d, MS(1), MS(400)), answer_all, server);
+        break;
     }
     watch(l);
-    after(l, dream_between(d, MS(10), MS(1500)), break_something, (unsigned)dream_below(d, l->servers));
+    after(l, dream_between(d, MS(10), l->busy ? MS(200) : MS(1500)), break_something, (unsigned)dream_below(d, l->servers));
 }
 
 static void watch_healer(void *life);
@@ -338,6 +356,7 @@ struct span {
     nstime     stalled;
     nstime     most; /* that it may take */
     mend_state state[NET_SERVERS_MAX]; /* of each server, when it began */
+    uint64_t   executed[NET_SERVERS_MAX];
 };
 
 static void note_state(const mend_server *s, void *arg)
@@ -354,6 +373,8 @@ static struct span begin(struct caller *c)
 
     l->calls++;
     mend_servers(l->client, note_state, &at);
+    for (unsigned i = 0; i < l->servers; i++)
+        s.executed[i] = net_executed(l->net, i);
     return s;
 }
 
@@ -366,14 +387,27 @@ static unsigned server_of_reply(struct life_now *l, const mend_reply *r)
     return i;
 }
 
+/* Whether so many callers have so few connections that some may wait for a turn until their deadline. In a world that is
+ * well, and once everybody makes the same few calls, that takes a slow server, too. */
+static bool crowded(const struct life_now *l, unsigned server, bool few_calls)
+{
+    enum { ROUND_TRIPS = 64 }; /* of the calls that each caller makes then */
+
+    if (l->callers <= (unsigned)l->connections_max)
+        return false;
+    return !few_calls || net_round_trip(l->net, server) * ROUND_TRIPS * l->callers > MS(l->timeout_ms);
+}
+
 static bool excused(struct life_now *l, const mend_reply *r)
 {
+    unsigned server = server_of_reply(l, r);
+
     if (r->status == MEND_E_ARGUMENT)
         return l->binary;
     if (r->status == MEND_E_MEMORY)
         return l->memory_fails;
     if (r->status == MEND_E_BUSY || r->status == MEND_E_TIMEOUT) /* it had a turn, but late */
-        return l->callers > (unsigned)l->connections_max;
+        return server < l->servers && crowded(l, server, l->calm);
     return false;
 }
 
@@ -395,6 +429,8 @@ static void check_healthy(struct life_now *l, const mend_reply *r, const struct 
     unsigned server = server_of_reply(l, r);
 
     if (r->status >= 0 || server == l->servers || was_away(l, s) || excused(l, r))
+        return;
+    if (s->most < MS(l->timeout_ms) && (r->status == MEND_E_BUSY || r->status == MEND_E_TIMEOUT)) /* it was in a hurry */
         return;
     if (l->memory_fails && r->status == MEND_E_DOWN) /* a trial of a server that is down fails for want of memory, too, and the next has its wait */
         return;
@@ -441,6 +477,30 @@ static void note_failure(struct watched *w, const struct span *s, unsigned links
         w->failed_latest = s->began;
 }
 
+static void note_falls(const mend_server *s, void *arg)
+{
+    uint64_t **at = arg;
+    *(*at)++ = s->falls;
+}
+
+/* A server whose answers to trials are good, and that breaks the link of whoever asks anything else, falls: by as many
+ * links as are allowed to; each of them may have broken under all callers. */
+static void note_broken(struct life_now *l, unsigned server, const struct span *s)
+{
+    struct watched *w = &l->at[server];
+    uint64_t        falls[NET_SERVERS_MAX], *at = falls, executed = net_executed(l->net, server);
+    unsigned        allowed = l->failures_allowed == MEND_ZERO ? 0 : (unsigned)l->failures_allowed;
+
+    mend_servers(l->client, note_falls, &at);
+    bool fast = !net_gone(l->net, server) && !net_faults(l->net, server)->late && !net_faults(l->net, server)->trickle;
+    if (w->falls != falls[server] || w->executed != executed || s->executed[server] != executed || !fast) /* an answer may be on its way */
+        w->broken = 0;
+    w->falls = falls[server];
+    w->executed = executed;
+    if (++w->broken > l->callers * (allowed + 1) && !l->stalled)
+        dream_fail(l->dream, "%u calls to server %u in a row have lost their links, %u may, and it has not fallen", w->broken, server, allowed);
+}
+
 static bool blames(mend_status status)
 {
     return status == MEND_E_TIMEOUT || status == MEND_E_IO || status == MEND_E_PROTOCOL;
@@ -457,6 +517,10 @@ static void note_outcome(struct life_now *l, const mend_reply *r, const struct s
         l->at[server].run = 0;
     else if (blames(r->status))
         note_failure(&l->at[server], s, 1);
+    if (r->status == MEND_E_IO || r->status == MEND_E_PROTOCOL)
+        note_broken(l, server, s);
+    else if (r->status >= 0 || r->status == MEND_E_SERVER)
+        l->at[server].broken = 0;
 }
 
 /* The same of a call for many, which is one call to each server: some of whose answers may have come before its link
@@ -475,6 +539,9 @@ static void note_outcome_of_many(struct life_now *l, const mend_replies *rs, con
             note_failure(&l->at[i], s, 2);
         else if (served[i])
             l->at[i].run = 0;
+    for (unsigned i = 0; i < l->servers; i++)
+        if (served[i])
+            l->at[i].broken = 0;
 }
 
 /* A call for many, all of whose servers were down, costs nothing either. */
@@ -516,12 +583,15 @@ static void check_reply(struct caller *c, const mend_reply *r, const struct span
 
 /* ---- The calls ---- */
 
-/* Some have more time than is usual: when they fail, their server may have fallen and come back meanwhile. */
+/* Some have more time than is usual: when they fail, their server may have fallen and come back meanwhile. Some have less,
+ * and leave before the others of their batch. */
 static mend_call own_time(struct caller *c, struct span *s)
 {
     struct life_now *l = c->life;
     mend_call        call = {.timeout_ms = dream_below(l->dream, 4) ? 0 : l->timeout_ms * (1 + (int)dream_below(l->dream, OWN_TIMES))};
 
+    if (l->hasty && dream_below(l->dream, 4) == 0)
+        call.timeout_ms = 1 + (int)dream_below(l->dream, (uint64_t)l->timeout_ms / 2);
     if (call.timeout_ms)
         s->most = MS(call.timeout_ms);
     return call;
@@ -627,6 +697,7 @@ static void set(struct caller *c, unsigned key)
     mend_store       store = {.flags = (uint32_t)key, .ttl_s = dream_below(l->dream, 4) ? 0 : 4000000};
     struct span      s = begin(c);
 
+    store.call = own_time(c, &s);
     switch (dream_below(l->dream, 6)) {
     case 0:
         mend_add(l->client, k, value, &store, &c->reply);
@@ -698,6 +769,7 @@ static void count(struct caller *c, unsigned key)
     mend_count       create = {.create = dream_below(l->dream, 3) > 0, .initial = 0};
     struct span      s = begin(c);
 
+    create.call = own_time(c, &s);
     mend_increment(l->client, oracle_key(l->oracle, key), version, &create, &c->reply);
     check_time(c, &s, "increment");
     check_reply(c, &c->reply, &s, "increment", key, true);
@@ -710,6 +782,8 @@ static void flush(struct caller *c)
     struct span      s = begin(c);
 
     mend_flush_all(l->client, &c->reply);
+    for (unsigned i = 0; i < l->servers; i++)
+        l->at[i].broken = 0;
     check_time(c, &s, "flush_all");
     check_reply(c, &c->reply, &s, "flush_all", 0, false);
     for (unsigned i = 0; i < l->servers && c->reply.status < 0; i++)
@@ -722,6 +796,8 @@ static void ping(struct caller *c)
     struct span      s = begin(c);
 
     mend_ping(l->client, &c->reply);
+    for (unsigned i = 0; i < l->servers; i++)
+        l->at[i].broken = 0; /* some may have answered */
     check_time(c, &s, "ping");
     check_reply(c, &c->reply, &s, "ping", 0, false);
     for (unsigned i = 0; i < l->servers && c->reply.status < 0; i++)
@@ -785,6 +861,22 @@ static bool is_calm(void *arg)
     return ((struct life_now *)arg)->calm;
 }
 
+/* When the world is well, nobody waits but for the network: a call waits for the batch before it, and for its own, and each
+ * may have to connect. One that was not woken for its turn waits for its patience to end, which is more than that. */
+static void check_quick(struct caller *c, const struct span *s)
+{
+    enum { ROUND_TRIPS = 10 };
+    struct life_now *l = c->life;
+    unsigned         server = server_of_reply(l, &c->reply);
+    nstime           took = dream_now(l->dream) - s->began;
+
+    if (server == l->servers || was_away(l, s) || l->callers > (unsigned)l->connections_max)
+        return;
+    if (took > ROUND_TRIPS * net_round_trip(l->net, server))
+        dream_fail(l->dream, "the world is well, a round trip to server %u takes %.3f ms, and a call took %.3f", server, (double)net_round_trip(l->net, server) / 1e6,
+                   (double)took / 1e6);
+}
+
 /* What must work when the world is well: everything. */
 static void check_well(struct caller *c)
 {
@@ -796,6 +888,7 @@ static void check_well(struct caller *c)
         struct span s = begin(c);
         mend_set(l->client, oracle_key(l->oracle, key), value, NULL, &c->reply);
         check_time(c, &s, "set");
+        check_quick(c, &s);
         check_reply(c, &c->reply, &s, "set", key, true);
         oracle_wrote(l->oracle, key, version, &c->reply, s.began);
         if (c->reply.status != MEND_OK && !excused(l, &c->reply) && !was_away(l, &s))
@@ -811,7 +904,7 @@ static void caller_main(void *arg)
 
     while (!l->calm) {
         call_something(c);
-        nstime think = dream_below(l->dream, 3) ? dream_between(l->dream, 0, MS(5)) : dream_between(l->dream, 0, MS(120));
+        nstime think = l->busy ? dream_between(l->dream, 0, MS(1) / 2) : dream_below(l->dream, 3) ? dream_between(l->dream, 0, MS(5)) : dream_between(l->dream, 0, MS(120));
         dream_wait(l->dream, is_calm, l, dream_now(l->dream) + think);
     }
     if (c->number == 0)
@@ -923,7 +1016,7 @@ static void life_main(void *arg)
         callers[i] = (struct caller){l, i, MEND_REPLY, MEND_REPLIES, malloc(ORACLE_VALUE_MAX + 64), malloc(MANY_MAX * (ORACLE_VALUE_MAX + 64))};
         dream_thread(l->dream, caller_main, &callers[i]);
     }
-    after(l, dream_between(l->dream, 0, MS(300)), break_something, 0);
+    after(l, dream_between(l->dream, 0, l->busy ? MS(50) : MS(300)), break_something, 0);
     after(l, l->chaos_ms, calm_down, 0);
     dream_wait(l->dream, everybody_ended, l, NEVER);
     mend_servers(l->client, all_up, l);

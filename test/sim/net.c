@@ -56,12 +56,13 @@ struct server {
     struct net       *net;
     unsigned          index;
     char              name[NAME_BYTES];
-    bool              running, stopped, cut, named, is_unix;
+    bool              running, stopped, cut, only_trials, named, is_unix;
     struct place      place;
     struct place      list[LIST_MAX]; /* what its name is found to be */
     unsigned          listed, list_most;
     uint16_t          numbers; /* how many it has had */
     nstime            latency;
+    uint64_t          executed; /* but for trials */
     enum toy_dialect  dialect;
     struct toy       *memory;
     struct net_faults faults;
@@ -369,12 +370,17 @@ static bool serve_one(struct line *l)
         hang_up(l, false);
         return false;
     }
+    if (s->only_trials && strcmp(ask.key, "mend:trial") != 0) {
+        hang_up(l, false);
+        return false;
+    }
     lie(l, &ask);
     bool goes_on = true;
     if (strikes(l->net, s->faults.server_error, FAULT_SERVER_ERROR)) /* before it has done anything */
         say(l, "SERVER_ERROR out of memory\r\n", 28, 0);
     else {
         toy_answer(&ask, s->dialect);
+        s->executed += strcmp(ask.key, "mend:trial") != 0;
         if (l->net->executed)
             l->net->executed(s->index, &ask, l->net->context);
         goes_on = answer(l, &ask);
@@ -603,6 +609,18 @@ void net_cut(struct net *n, unsigned server, bool cut)
     each_line(n, s, cut ? hold_line : release_line);
 }
 
+void net_only_trials(struct net *n, unsigned server, bool only)
+{
+    struct server *s = &n->servers[server];
+
+    if (only == s->only_trials)
+        return;
+    dream_note(n->dream, "server %u answers %s", server, only ? "trials only" : "everybody again");
+    if (only)
+        net_count(n, FAULT_TRIALS_ONLY);
+    s->only_trials = only;
+}
+
 bool net_well(const struct net *n, unsigned server)
 {
     const struct server    *s = &n->servers[server];
@@ -611,7 +629,7 @@ bool net_well(const struct net *n, unsigned server)
 
     f.short_recv = f.short_send = 0; /* these cost no answer, and no time */
     f.late_by = 0;
-    return s->running && !s->stopped && !s->cut && memcmp(&f, &none, sizeof f) == 0;
+    return s->running && !s->stopped && !s->cut && !s->only_trials && memcmp(&f, &none, sizeof f) == 0;
 }
 
 bool net_gone(const struct net *n, unsigned server)
@@ -632,6 +650,7 @@ void net_calm(struct net *n)
         if (!is_listed(&n->servers[i]))
             list_anew(&n->servers[i], false);
         net_cut(n, i, false);
+        net_only_trials(n, i, false);
         if (!n->servers[i].running)
             net_start(n, i);
         net_stop(n, i, false);
@@ -646,6 +665,16 @@ void net_speak(struct net *n, unsigned server, enum toy_dialect dialect)
 void net_latency(struct net *n, unsigned server, nstime one_way)
 {
     n->servers[server].latency = one_way;
+}
+
+nstime net_round_trip(const struct net *n, unsigned server)
+{
+    return 2 * n->servers[server].latency;
+}
+
+uint64_t net_executed(const struct net *n, unsigned server)
+{
+    return n->servers[server].executed;
 }
 
 void net_wall(struct net *n, int64_t seconds)

@@ -45,14 +45,17 @@ struct net_faults *net_faults(struct net *n, unsigned server);
 void               net_calm(struct net *n); /* no fault any more, every server runs, nothing is cut */
 void               net_speak(struct net *n, unsigned server, enum toy_dialect dialect);
 void               net_latency(struct net *n, unsigned server, nstime one_way);
+nstime             net_round_trip(const struct net *n, unsigned server);
 void               net_wall(struct net *n, int64_t seconds); /* the wall clock jumps */
 
 void net_kill(struct net *n, unsigned server, bool memory_too);
 void net_start(struct net *n, unsigned server);
 void net_stop(struct net *n, unsigned server, bool stopped); /* SIGSTOP, SIGCONT */
+void net_only_trials(struct net *n, unsigned server, bool only); /* it answers trials, and hangs up on who asks for anything else */
 void net_cut(struct net *n, unsigned server, bool cut);      /* packets are lost, and what was sent arrives after the cut ends */
 bool net_well(const struct net *n, unsigned server);         /* it runs, is reachable, and has no fault that could touch a call */
 
+uint64_t net_executed(const struct net *n, unsigned server); /* requests, but for trials */
 bool net_gone(const struct net *n, unsigned server);         /* it answers nothing at all */
 
 unsigned net_open(const struct net *n);      /* sockets of ours that are open */
