@@ -181,7 +181,7 @@ static void converse(struct server *s, struct call *call, const struct wire_ques
 
     do {
         result = alone ? SHARE_ELSEWHERE : share_ask(s, call, q, again, a);
-        if (result == SHARE_ELSEWHERE)
+        if (result == SHARE_ELSEWHERE && call->now < call->deadline)
             result = ask_alone(s, call, q, again, a);
         if (result == SHARE_AGAIN) {
             again = true;

@@ -97,6 +97,7 @@ static void unlock_and_tell(struct share *h, struct io *io, struct news news)
 {
     _Atomic uint32_t *batch = &h->word[h->batch & 1], *next = &h->word[(h->batch + 1) & 1];
 
+    news.aboard |= news.queue && h->left_over; /* they wait on the word of the batch that they were to be in */
     if (news.aboard)
         atomic_fetch_add_explicit(batch, 1, memory_order_relaxed);
     if (news.queue)
@@ -187,6 +188,17 @@ static void board_locked(struct share *h, struct server *s, nstime now)
         seat->next = h->aboard;
         h->aboard = seat;
     }
+    h->left_over = h->queue != NULL;
+}
+
+/* What has come so far goes to those who wait for it, and not for the leader's own answer. */
+static void publish(struct share *h, struct io *io)
+{
+    struct news news = {false, NOBODY};
+
+    pthread_mutex_lock(&h->lock);
+    publish_locked(h, NULL, &news);
+    unlock_and_tell(h, io, news);
 }
 
 /* The lead is given up, with nothing on the line. */
@@ -225,7 +237,8 @@ static enum pool_result find_link(struct share *h, struct server *s, struct call
     enum pool_result result;
 
     if (h->link) {
-        if (pool_usable(h->link, call, server_gate(s), again)) {
+        struct gate gate = server_gate(s);
+        if (pool_usable(h->link, call, gate, again) && !server_shut(s, gate, call->now)) {
             link_reuse(h->link, call->now);
             return POOL_LINK;
         }
@@ -356,7 +369,15 @@ static void carry(struct share *h, struct server *s, struct call *call, bool aga
     struct link *l = h->link;
     uint32_t     generation = l->generation;
     nstime       sent = l->taken;
-    int          result = link_carry(l, call->io, call->now, call->deadline, own_answer(own));
+    int          result = IO_DONE;
+
+    while (result == IO_DONE && !own_answer(own)->done && !link_over(l)) {
+        result = link_carry(l, call->io, call->now, call->deadline, own_answer(own), h->aboard != NULL);
+        if (h->aboard && !own_answer(own)->done && !link_over(l)) {
+            publish(h, call->io);
+            call->now = call->io->now(call->io);
+        }
+    }
     bool         timed_out = !own_answer(own)->done;
 
     if (!link_over(l) && hand_on(h, s, call, own, timed_out)) {
@@ -407,8 +428,9 @@ static enum share_result lead_and_unlock(struct share *h, struct server *s, stru
 
     h->led = true;
     h->since = call->now;
-    bool gathers = expects_more(h);
-    if (!gathers && h->link && pool_fresh(h->link, call, server_gate(s), again))
+    bool        gathers = expects_more(h);
+    struct gate gate = server_gate(s);
+    if (!gathers && h->link && pool_fresh(h->link, call, gate, again) && !server_shut(s, gate, call->now))
         link_reuse(h->link, call->now);
     else {
         pthread_mutex_unlock(&h->lock);

@@ -44,6 +44,7 @@ struct share {
     struct link    *link;    /* the leader's; or parked here until the next; NULL: none */
     struct rider   *queue, **queue_end;
     unsigned        queued;
+    bool            left_over; /* the last batch was full, and left some in the queue */
     struct seat    *aboard;  /* not landed yet */
     struct seat    *spare;
     unsigned        seats;   /* all there are */

@@ -184,12 +184,14 @@ void link_turn(struct link *const *links, struct io_poll *polls, size_t n, struc
             link_broke(links[i], verdict(links[i], now, deadline));
 }
 
-int link_carry(struct link *l, struct io *io, nstime now, nstime deadline, const struct answer *mine)
+int link_carry(struct link *l, struct io *io, nstime now, nstime deadline, const struct answer *mine, bool once)
 {
     int result = IO_DONE;
 
     while (result == IO_DONE && !mine->done && !link_over(l)) {
         result = turn(l, io, now, deadline);
+        if (once)
+            break;
         if (!mine->done && !link_over(l))
             now = io->now(io);
     }

@@ -38,8 +38,9 @@ bool link_dial(struct link *l, struct io *io, const struct io_address *to, enum 
 void link_run(struct link *l, struct io *io, nstime now, nstime deadline);
 
 /* As link_run, for a link that has others' questions on its line, too: turns until `mine` is done, or it is over (IO_DONE);
- * or the deadline comes: IO_TIMEOUT, or IO_LATE if that is not to be held against the server, and the link is as it was. */
-int link_carry(struct link *l, struct io *io, nstime now, nstime deadline, const struct answer *mine);
+ * or the deadline comes: IO_TIMEOUT, or IO_LATE if that is not to be held against the server, and the link is as it was.
+ * once: also after one turn. */
+int link_carry(struct link *l, struct io *io, nstime now, nstime deadline, const struct answer *mine, bool once);
 
 /* Waits, until `until` at most, for something to do on any of them, and does it. Links that are at rest or
  * broken are passed over. After the deadline: a last look, then what is not at rest is broken.
