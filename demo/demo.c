@@ -225,6 +225,9 @@ static void on_event(const mend_event *event, void *context)
     case MEND_EVENT_DOWN:
         history_note(&run->history, HISTORY_DOWN, s, "mend: %c is down: %s", run_letter(s), event->server->why);
         break;
+    case MEND_EVENT_JOURNAL_OVERFLOW:
+    case MEND_EVENT_ALL_DOWN:
+        break;
     case MEND_EVENT_BACK:
         history_note(&run->history, HISTORY_BACK, s, "mend: %c is back, after %d ms", run_letter(s), (int)event->outage_ms);
         break;

@@ -153,11 +153,16 @@ typedef struct mend_server {
     unsigned    connections;    /* open now, the healer's own included */
     unsigned    weight;
     const char *protocol;       /* "meta", "classic", or "" while it is not known */
+    size_t      journal_keys;      /* whose last write was lost: they are not read until they are deleted there */
+    uint64_t    journal_deleted;   /* how many were, since the client was opened */
+    uint64_t    journal_overflows; /* how often there was no room for a key, or a flush_all failed */
 } mend_server;
 
 typedef enum mend_event_type {
     MEND_EVENT_DOWN = 1, /* the server is down; why is in server->why */
-    MEND_EVENT_BACK = 2  /* the server was down, and serves again; outage_ms says how long it was away */
+    MEND_EVENT_BACK = 2, /* the server was down, and serves again; outage_ms says how long it was away */
+    MEND_EVENT_JOURNAL_OVERFLOW = 3, /* lost writes that the journal had no room for are being seen to: on_journal_overflow says how */
+    MEND_EVENT_ALL_DOWN = 4 /* no server can be asked any more, this one was the last: perhaps it is our own network */
 } mend_event_type;
 
 typedef struct mend_event {
@@ -165,6 +170,13 @@ typedef struct mend_event {
     const mend_server *server;
     int64_t            outage_ms; /* MEND_EVENT_BACK: from down to back */
 } mend_event;
+
+/* What becomes of a server of which too many writes were lost to keep their keys, when it serves again. */
+typedef enum mend_on_overflow {
+    MEND_ON_OVERFLOW_FLUSH = 0,  /* flush_all, once for all processes that want it, before it is back in service */
+    MEND_ON_OVERFLOW_SERVE = 1,  /* it is served from, stale values included */
+    MEND_ON_OVERFLOW_REFUSE = 2  /* it stays down for this process until mend_accept */
+} mend_on_overflow;
 
 /* How a client is to be. Filled in with MEND_CONFIG(.field = ...) in C, or from
  * MEND_CONFIG_INIT in C and C++. Copied by mend_open. */
@@ -203,7 +215,14 @@ typedef struct mend_config {
 
     const char *trial_key; /* what trials and mend_ping get, and nobody stores: "mend:trial" */
 
-    uintptr_t reserved[16]; /* zero */
+    /* Writes that failed leave what they should have overwritten or deleted. Their keys are kept, are not read, and are
+     * deleted as soon as their server can be asked, or before it is back in service. */
+    int64_t          journal_bytes_max;   /* of memory for them, of all servers: 64 MiB */
+    int              journal_keys_max;    /* for each server: 65536 */
+    mend_on_overflow on_journal_overflow; /* what if they are more */
+    int              zombie_ms;           /* a write without an answer may be done by a server that went on, later than the delete: after so long it is deleted once more, and not read before: 1000; MEND_ZERO: no such care */
+
+    uintptr_t reserved[13]; /* zero */
 } mend_config;
 
 #ifdef __cplusplus
@@ -325,6 +344,10 @@ MEND_API mend_status mend_ping(mend_client *client, mend_reply *reply);
 /* Calls each once for every server, in the order of the list. Waits for nothing. */
 MEND_API mend_status mend_servers(mend_client *client, void (*each)(const mend_server *server, void *context), void *context);
 
+/* With MEND_ON_OVERFLOW_REFUSE: this server, by the name that mend_servers gives, may serve again, stale values
+ * included. MEND_E_ARGUMENT: there is none of that name. MEND_MISS: it had not overflowed. */
+MEND_API mend_status mend_accept(mend_client *client, const char *server);
+
 /* ---- Reading: MEND_OK is a hit, MEND_MISS a miss ------------------------------------- */
 MEND_API mend_status mend_get(mend_client *client, mend_bytes key, mend_reply *reply);
 MEND_API mend_status mend_get_with(mend_client *client, mend_bytes key, const mend_call *call, mend_reply *reply);
@@ -365,7 +388,8 @@ MEND_API mend_status mend_touch(mend_client *client, mend_bytes key, int64_t ttl
 MEND_API mend_status mend_increment(mend_client *client, mend_bytes key, uint64_t delta, const mend_count *count, mend_reply *reply);
 MEND_API mend_status mend_decrement(mend_client *client, mend_bytes key, uint64_t delta, const mend_count *count, mend_reply *reply);
 
-/* Every item of every server is gone. As mend_ping, for what is returned. */
+/* Every item of every server is gone. As mend_ping, for what is returned. What fails counts as an overflow of that server's
+ * journal. */
 MEND_API mend_status mend_flush_all(mend_client *client, mend_reply *reply);
 
 /* Many writes, all servers at the same time, one deadline: timeout_ms of the configuration

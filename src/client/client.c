@@ -15,6 +15,8 @@
 
 const char call_down[] = "the server is down";
 
+const char call_lost[] = "a write of this key was lost, and its delete is not confirmed yet";
+
 const char *call_unasked(mend_status status)
 {
     return status == MEND_E_ARGUMENT ? "the server speaks no protocol that has keys with such bytes" : "out of memory";
@@ -130,6 +132,23 @@ struct server *server_of(struct call *call, mend_bytes key, const mend_call *opt
     return &call->life->servers[ring_server(c->ring, options && options->routing_key.len ? options->routing_key : key)];
 }
 
+uint32_t lost_before(struct server *s, mend_bytes key)
+{
+    return journal_count(&s->journal) ? journal_holds(&s->journal, key) : 0;
+}
+
+void lost_after(struct server *s, struct call *call, mend_bytes key, uint32_t serial, const struct answer *a)
+{
+    if (a->status >= 0) {
+        if (serial)
+            journal_written(&s->journal, key, serial);
+    } else if (a->status != MEND_E_ARGUMENT) {
+        journal_note(&s->journal, key, call->io->now(call->io), a->maybe_applied);
+        if (server_gate(s).state == MEND_STATE_UP)
+            call->io->ring(call->io);
+    }
+}
+
 int cancel_off(void)
 {
     int before;
@@ -239,10 +258,18 @@ static mend_status run(struct mend_client *c, mend_reply *reply, const mend_call
     mend_reply        local;
     mend_reply       *r = reply ? reply : reply_lend(&local, &spare, &c->memory);
     struct reply_own *own = reply_begin(r, &c->memory);
-    if (!own)
+    struct server    *s = server_of(&call, q->key, options);
+    bool              stale = wire_leaves_stale(q->verb);
+    uint32_t          lost = lost_before(s, q->key);
+    if (!own) {
+        if (stale)
+            lost_after(s, &call, q->key, lost, &(struct answer){.status = MEND_E_MEMORY});
         return MEND_E_MEMORY;
-    struct server *s = server_of(&call, q->key, options);
-    if (health_askable(server_gate(s).state)) {
+    }
+    if (lost && !stale)
+        answer_fail(&own->answer, MEND_E_DOWN, call_lost);
+    else if (health_askable(server_gate(s).state)) {
+        q->behind_delete = lost && q->verb != WIRE_DELETE;
         call_clock(&call, options);
         q->exptime = exptime_of(call.io, ttl_s);
         converse(s, &call, q, own->was_large || q->value.len > WIRE_COPY_MAX, &own->answer);
@@ -250,6 +277,8 @@ static mend_status run(struct mend_client *c, mend_reply *reply, const mend_call
             create_classic(s, &call, q, &own->answer);
     } else
         answer_fail(&own->answer, MEND_E_DOWN, call_down);
+    if (stale)
+        lost_after(s, &call, q->key, lost, &own->answer);
     status = reply_end(r, own, s);
     if (!reply)
         buf_release(&spare.answer.value);
@@ -388,4 +417,25 @@ mend_status mend_servers(mend_client *c, void (*each)(const mend_server *, void 
         each(&server, context);
     }
     return MEND_OK;
+}
+
+mend_status mend_accept(mend_client *c, const char *name)
+{
+    const char *why;
+    struct call call;
+    nstime      torn_at;
+
+    if (!c || !name)
+        return MEND_E_ARGUMENT;
+    mend_status status = call_begin(&call, c, &why);
+    for (size_t i = 0; !status && i < call.life->server_count; i++) {
+        struct server *s = &call.life->servers[i];
+        if (strcmp(s->spec->name, name) != 0)
+            continue;
+        if (!journal_torn(&s->journal, &torn_at))
+            return MEND_MISS;
+        journal_mend(&s->journal, torn_at);
+        return MEND_OK;
+    }
+    return status ? status : MEND_E_ARGUMENT;
 }

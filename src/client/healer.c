@@ -2,7 +2,9 @@
 #include "client/healer.h"
 
 #include <assert.h>
+#include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "client/pool.h"
 
@@ -14,6 +16,9 @@ enum {
     LOOKUP_FRESH_MS = 1000,
     HANG_UPS = 2, /* that mean "I do not know mg": one may be an accident */
 };
+
+/* How far the flush of a server has come, whose journal is torn. */
+enum flush { FLUSH_NONE, FLUSH_LOOK, FLUSH_LOCK, FLUSH_WHOSE, FLUSH_DO, FLUSH_MARK, FLUSH_HOLD };
 
 /* The trial of one server, and what is left of the last. */
 struct trial {
@@ -32,6 +37,12 @@ struct trial {
     struct io_address found[ADDRESSES_MAX];
     size_t            found_count, at;
 
+    nstime         replay_at; /* not before then: deletes were refused */
+    bool           replaying; /* its link is proved, and deletes what lost writes have left */
+    enum flush     flush;     /* ...and sees to a torn journal, by one question after the other... */
+    nstime         torn_at;   /* ...that was torn then */
+    struct answer  said;      /* to the last of them */
+
     bool told_down;
 
     size_t polled, polled_end; /* what it is watched for, in healer.polls: its link, its listener, its idle links */
@@ -39,6 +50,7 @@ struct trial {
 };
 
 struct healer {
+    char            name[24]; /* whose locks are ours */
     struct trial   *trials;
     struct io_poll *polls; /* of every server that is watched: its trial's, its listener's, and WATCH_MAX at most */
     struct io_sock *watched;
@@ -49,35 +61,60 @@ enum { POLLS = HEALER_SOCKETS + WATCH_MAX };
 
 /* ---- Telling ---- */
 
-static void tell(struct server *s, nstime now)
+/* A child that was forked inside on_event comes back here, too; it is no healer. */
+static bool goes_on(const struct life *life)
+{
+    return !atomic_load(&life->closing) && atomic_load(&life->client->page[LIFE_SERIAL]) == life->serial;
+}
+
+static void call_application(struct server *s, nstime now, mend_event_type type, int64_t outage_ms)
 {
     struct life        *life = s->life;
-    struct trial       *t = s->trial;
+    const mend_config  *config = &life->client->config;
     struct server_texts texts;
     mend_server         server;
+
+    if (!config->on_event)
+        return;
+    server_describe(s, now, &server, &texts);
+    mend_event event = {.type = type, .server = &server, .outage_ms = outage_ms};
+    atomic_store(&life->telling, true);
+    config->on_event(&event, config->on_event_context);
+    atomic_store(&life->telling, false);
+}
+
+/* When all of several servers are away it is rather our own network: nothing is flushed for that. */
+static bool all_are_down(struct life *life)
+{
+    for (size_t i = 0; i < life->server_count; i++)
+        if (health_askable(server_gate(&life->servers[i]).state))
+            return false;
+    return life->server_count > 1;
+}
+
+static void tell(struct server *s, nstime now)
+{
+    struct life  *life = s->life;
+    struct trial *t = s->trial;
 
     bool down = !health_askable(server_gate(s).state);
     if (down == t->told_down)
         return;
     t->told_down = down;
+    bool all = down && all_are_down(life);
     if (down)
         pool_sweep(s, NEVER); /* its idle links are of the generation that has ended */
+    else
+        s->ours = false;
+    for (size_t i = 0; all && i < life->server_count; i++)
+        life->servers[i].ours = true;
 
     pthread_mutex_lock(&s->lock);
     nstime fell = s->health.fell[0];
     pthread_mutex_unlock(&s->lock);
-    const mend_config *config = &life->client->config;
-    if (!config->on_event)
-        return;
-    server_describe(s, now, &server, &texts);
-    mend_event event = {
-        .type = down ? MEND_EVENT_DOWN : MEND_EVENT_BACK,
-        .server = &server,
-        .outage_ms = down ? 0 : (now - fell) / 1000000,
-    };
-    atomic_store(&life->telling, true);
-    config->on_event(&event, config->on_event_context);
-    atomic_store(&life->telling, false);
+    call_application(s, now, down ? MEND_EVENT_DOWN : MEND_EVENT_BACK, down ? 0 : (now - fell) / 1000000);
+    if (all && goes_on(life))
+        call_application(s, now, MEND_EVENT_ALL_DOWN, 0);
 }
 
 /* ---- A trial's end ---- */
@@ -89,8 +126,17 @@ static void drop(struct server *s, struct link **link)
     *link = NULL;
 }
 
+/* What was asked to be deleted, and did not come to its end, is to be asked for again. */
+static void give_up_replay(struct server *s)
+{
+    s->trial->replaying = false;
+    s->trial->flush = FLUSH_NONE;
+    journal_unsent(&s->journal);
+}
+
 static void stop(struct server *s)
 {
+    give_up_replay(s);
     s->trial->under_way = false;
     drop(s, &s->trial->link);
 }
@@ -160,6 +206,8 @@ static bool go_on(struct server *s, nstime now)
     struct trial *t = s->trial;
     char          why[sizeof t->link->conn.text];
 
+    give_up_replay(s);
+
     if (conn_refused_meta(&t->link->conn) && ++t->hang_ups <= HANG_UPS)
         t->hint = t->hang_ups == HANG_UPS ? WIRE_CLASSIC : WIRE_UNKNOWN;
     else {
@@ -174,6 +222,157 @@ static bool go_on(struct server *s, nstime now)
         return dial(s, now);
     failed(s, now, ours, why);
     return false;
+}
+
+/* ---- What lost writes have left ---- */
+
+enum { REPLAY_AGAIN_MS = 1000, REPLAY_KEY_US = 20 }; /* a generous time for a delete in a long line of them, of which a server does one in 1 to 3 us */
+
+static void extend(struct server *s, nstime deadline)
+{
+    s->trial->deadline = deadline;
+    pthread_mutex_lock(&s->lock);
+    s->health.verdict_due = deadline;
+    server_publish_and_unlock(s);
+}
+
+/* Puts deletes on the line, as many as it takes now. */
+static void feed(struct server *s, struct link *l)
+{
+    char   key[KEY_MAX];
+    size_t len;
+
+    while (conn_takes(&l->conn) && journal_next(&s->journal, key, &len)) {
+        struct wire_question q = {.verb = WIRE_DELETE, .key = mend_mem(key, len)};
+        q.key_binary = key_kind(q.key) == KEY_BINARY;
+        if (conn_ask(&l->conn, &q, NULL) == MEND_E_MEMORY) /* MEND_E_ARGUMENT: a key that this server's protocol has no form for is not there */
+            conn_fail(&l->conn, MEND_E_MEMORY, "out of memory");
+    }
+}
+
+/* All that waits has been asked for, and answered; some of it perhaps with an error. */
+static bool replayed(struct server *s, nstime now)
+{
+    struct trial *t = s->trial;
+
+    if (!t->replaying) {
+        if (!journal_waits(&s->journal) || now < t->replay_at)
+            return true;
+        t->replaying = true;
+        t->link->conn.refused = false;
+        extend(s, now + MS(s->life->client->config.timeout_ms) + (nstime)journal_count(&s->journal) * REPLAY_KEY_US * 1000);
+    }
+    feed(s, t->link);
+    if (t->link->conn.state != CONN_READY || !conn_at_rest(&t->link->conn))
+        return false;
+    t->replaying = false;
+    if (t->link->conn.refused) {
+        journal_unsent(&s->journal); /* nobody reads these keys; the others can be served */
+        t->replay_at = now + MS(REPLAY_AGAIN_MS);
+        return true;
+    }
+    journal_settle(&s->journal, now, MS(s->life->client->config.zombie_ms));
+    return true;
+}
+
+/* The keys by which processes agree on a flush. The lock keeps others off for a while after it, too. */
+enum { FLUSH_LOCK_S = 10, FLUSH_MARK_S = 24 * 60 * 60 };
+static const mend_bytes flush_lock = {"mend:flush-lock", 15}, flush_mark = {"mend:flushed", 12};
+
+static void ask_flush(struct server *s, enum flush next, const struct wire_question *q)
+{
+    struct trial *t = s->trial;
+
+    t->flush = next;
+    answer_reset(&t->said);
+    if (conn_ask(&t->link->conn, q, &t->said))
+        conn_fail(&t->link->conn, MEND_E_MEMORY, "out of memory");
+}
+
+/* The mark tells by the life that is left of it when it was set: in whole seconds, so that one more is taken off. On the
+ * classic protocol it does not tell, and is not believed. */
+static bool flushed_since(const struct answer *mark, nstime torn_at, nstime now)
+{
+    if (mark->status != MEND_OK || mark->ttl_s < 0 || mark->ttl_s > FLUSH_MARK_S)
+        return false;
+    return now - MS((FLUSH_MARK_S - mark->ttl_s + 1) * 1000) > torn_at;
+}
+
+/* One step of a flush. Returns whether the server may be let in. */
+static bool flushed(struct server *s, nstime now)
+{
+    struct trial               *t = s->trial;
+    struct wire_question        set = {.verb = WIRE_SET, .value = mend_str(s->life->rounds->name)};
+
+    if (t->flush != FLUSH_NONE && !t->said.done)
+        return false;
+    switch (t->flush) {
+    case FLUSH_NONE:
+        extend(s, now + MS(s->life->client->config.timeout_ms));
+        ask_flush(s, FLUSH_LOOK, &(struct wire_question){.verb = WIRE_GET, .key = flush_mark});
+        return false;
+    case FLUSH_LOOK:
+        if (flushed_since(&t->said, t->torn_at, now))
+            break;
+        set.verb = WIRE_ADD;
+        set.key = flush_lock;
+        set.exptime = FLUSH_LOCK_S;
+        ask_flush(s, FLUSH_LOCK, &set);
+        return false;
+    case FLUSH_LOCK:
+        if (t->said.status == MEND_OK)
+            ask_flush(s, FLUSH_DO, &(struct wire_question){.verb = WIRE_FLUSH_ALL});
+        else
+            ask_flush(s, FLUSH_WHOSE, &(struct wire_question){.verb = WIRE_GET, .key = flush_lock});
+        return false;
+    case FLUSH_WHOSE:
+        if (t->said.status == MEND_OK && strcmp(t->said.value.data, s->life->rounds->name) == 0)
+            ask_flush(s, FLUSH_DO, &(struct wire_question){.verb = WIRE_FLUSH_ALL});
+        else
+            failed(s, now, false, t->said.status < 0 ? t->said.error : "its journal overflowed, and another process is just flushing it");
+        return false;
+    case FLUSH_DO:
+        if (t->said.status != MEND_OK) {
+            failed(s, now, false, "its journal overflowed, and it refuses flush_all: mend_accept lets it serve");
+            return false;
+        }
+        set.key = flush_mark;
+        set.exptime = FLUSH_MARK_S;
+        ask_flush(s, FLUSH_MARK, &set);
+        return false;
+    case FLUSH_MARK: /* the lock went with the flush */
+        set.key = flush_lock;
+        set.exptime = FLUSH_LOCK_S;
+        ask_flush(s, FLUSH_HOLD, &set);
+        return false;
+    case FLUSH_HOLD:
+        break;
+    }
+    t->flush = FLUSH_NONE;
+    return true;
+}
+
+/* A torn journal is seen to, as the application wants it. Returns whether the server may be let in. */
+static bool mended(struct server *s, nstime now)
+{
+    struct trial *t = s->trial;
+
+    if (t->flush == FLUSH_NONE && !journal_torn(&s->journal, &t->torn_at))
+        return true;
+    switch (s->ours ? MEND_ON_OVERFLOW_SERVE : s->life->client->config.on_journal_overflow) {
+    case MEND_ON_OVERFLOW_FLUSH:
+        if (!flushed(s, now))
+            return false;
+        break;
+    case MEND_ON_OVERFLOW_SERVE:
+        break;
+    case MEND_ON_OVERFLOW_REFUSE:
+        failed(s, now, false, "its journal overflowed: mend_accept lets it serve");
+        return false;
+    }
+    journal_mend(&s->journal, t->torn_at);
+    call_application(s, now, MEND_EVENT_JOURNAL_OVERFLOW, 0);
+    return true;
 }
 
 /* What there is to learn of a name: a lookup that fails keeps what an earlier one found. */
@@ -228,8 +427,14 @@ static void expire(struct server *s, nstime now)
 
     if (t->link)
         link_ready(t->link, s->life->io); /* one last look */
-    if (t->link && t->link->conn.state == CONN_READY) {
+    if (t->link && t->link->conn.state == CONN_READY && mended(s, now) && replayed(s, now)) {
         passed(s, now);
+        return;
+    }
+    if (!t->under_way)
+        return;
+    if (t->link && t->link->conn.state == CONN_READY) {
+        failed(s, now, false, "the server did not answer in time to the deletes of lost writes");
         return;
     }
     if (now > t->deadline + MS(LINK_STOPPED_MS) && !t->extended) { /* we were stopped ourselves: it gets its time */
@@ -265,9 +470,9 @@ static void advance(struct server *s, nstime now)
             return;
     if (!t->under_way)
         return;
-    if (t->link && t->link->conn.state == CONN_READY)
+    if (t->link && t->link->conn.state == CONN_READY && mended(s, now) && replayed(s, now))
         passed(s, now);
-    else if (now >= t->deadline)
+    else if (t->under_way && now >= t->deadline)
         expire(s, now);
 }
 
@@ -307,12 +512,6 @@ static void begin(struct server *s, nstime now)
 
 /* ---- The round ---- */
 
-/* A child that was forked inside on_event comes back here, too; it is no healer. */
-static bool goes_on(const struct life *life)
-{
-    return !atomic_load(&life->closing) && atomic_load(&life->client->page[LIFE_SERIAL]) == life->serial;
-}
-
 /* Looks at idle links. When the last connection to a server has died, whoever calls next would be the one to find out
  * why: the healer goes and sees. */
 static void sweep(struct server *s, nstime before)
@@ -338,7 +537,8 @@ static void listen(struct server *s, nstime now)
         server_publish_and_unlock(s);
         t->link = t->listening;
         t->listening = NULL;
-        passed(s, now);
+        t->under_way = t->extended = true;
+        extend(s, now + MS(s->life->client->config.timeout_ms));
         break;
     case CONN_COLD:
     case CONN_BROKEN:
@@ -350,16 +550,33 @@ static void listen(struct server *s, nstime now)
     }
 }
 
+static nstime trial_due(struct server *s)
+{
+    pthread_mutex_lock(&s->lock);
+    nstime when = s->health.trial_due;
+    pthread_mutex_unlock(&s->lock);
+    return when;
+}
+
+/* Lost writes of a server that stayed up are made up for by a trial, too, which ends with their deletes. */
+static void see_to_journal(struct server *s, nstime now)
+{
+    nstime torn_at;
+
+    journal_wake(&s->journal, now);
+    bool waits = journal_waits(&s->journal) && now >= s->trial->replay_at;
+    if (server_gate(s).state == MEND_STATE_UP && (waits || journal_torn(&s->journal, &torn_at)))
+        server_suspected(s, "writes were lost, and are made up for by deletes");
+}
+
 static nstime due(struct server *s)
 {
     struct trial *t = s->trial;
 
-    if (!t->under_way) {
-        pthread_mutex_lock(&s->lock);
-        nstime when = s->health.trial_due;
-        pthread_mutex_unlock(&s->lock);
-        return when;
-    }
+    if (!t->under_way && server_gate(s).state == MEND_STATE_UP)
+        return time_earlier(journal_waits(&s->journal) ? t->replay_at : NEVER, journal_wake(&s->journal, INT64_MIN));
+    if (!t->under_way)
+        return trial_due(s);
     nstime when = t->deadline;
     if (t->link && t->link->conn.state == CONN_DIALING)
         when = time_earlier(when, t->next_address_at);
@@ -379,7 +596,8 @@ static void step(struct server *s, nstime now)
     learn_addresses(s, now);
     if (t->under_way && t->generation != server_gate(s).generation)
         stop(s); /* calls took it down meanwhile: the next trial is due in its own time */
-    if (!t->under_way && due(s) <= now)
+    see_to_journal(s, now);
+    if (!t->under_way && trial_due(s) <= now)
         begin(s, now);
     if (t->under_way)
         advance(s, now);
@@ -471,6 +689,7 @@ bool healer_new(struct life *life)
     if (!h)
         return false;
     life->rounds = h;
+    snprintf(h->name, sizeof h->name, "%016" PRIx64, life->io->random(life->io));
     h->trials = memory_zeroed(memory, n, sizeof *h->trials);
     h->polls = memory_zeroed(memory, n * POLLS, sizeof *h->polls);
     h->watched = memory_zeroed(memory, n * WATCH_MAX, sizeof *h->watched);
@@ -479,6 +698,7 @@ bool healer_new(struct life *life)
     h->sweep_at = life->io->now(life->io) + MS(SWEEP_MS);
     for (size_t i = 0; i < n; i++) {
         h->trials[i].looked_up = NEVER;
+        h->trials[i].said.value.memory = memory;
         life->servers[i].trial = &h->trials[i];
     }
     return true;
@@ -494,6 +714,7 @@ void healer_free(struct life *life)
         struct trial *t = &h->trials[i];
         drop(&life->servers[i], &t->link);
         drop(&life->servers[i], &t->listening);
+        buf_release(&t->said.value);
         if (t->lookup)
             io->lookup_drop(io, t->lookup);
     }

@@ -117,6 +117,7 @@ void server_describe(struct server *s, nstime now, mend_server *out, struct serv
         .protocol = protocols[s->dialect],
     };
     pthread_mutex_unlock(&s->lock);
+    journal_describe(&s->journal, &out->journal_keys, &out->journal_deleted, &out->journal_overflows);
 }
 
 /* ---- Beginning and ending ---- */
@@ -132,6 +133,7 @@ static void server_begin(struct server *s, struct life *life, size_t i, nstime n
     s->life = life;
     s->spec = &life->client->servers.at[i];
     s->id = life->client->first_id + i;
+    journal_init(&s->journal, &life->client->memory, &life->budget, (size_t)config->journal_keys_max);
     for (unsigned n = 0; n < SHARES; n++)
         share_init(&s->shares[n]);
     health_init(&s->health, &limits, now);
@@ -148,6 +150,7 @@ static void life_free(struct life *life)
         healer_free(life);
     for (size_t i = 0; i < life->server_count; i++) {
         pool_close(&life->servers[i]);
+        journal_free(&life->servers[i].journal);
         for (unsigned n = 0; n < SHARES; n++)
             share_free(&life->servers[i].shares[n], &c->memory);
         pthread_mutex_destroy(&life->servers[i].lock);
@@ -185,6 +188,7 @@ static struct life *life_new(struct mend_client *c)
 
     struct life *inherited = atomic_load(&c->life);
     life->client = c;
+    life->budget.bytes_max = c->config.journal_bytes_max;
     life->serial = inherited ? inherited->serial + 1 : 1;
     life->io = begin_io(c);
     life->servers = memory_zeroed(&c->memory, c->servers.count, sizeof *life->servers);

@@ -16,6 +16,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "client/journal.h"
 #include "client/share.h"
 #include "core/health.h"
 #include "core/ring.h"
@@ -46,7 +47,9 @@ struct server {
 
     struct share     shares[SHARES]; /* each with a lock of its own */
     _Atomic unsigned held;           /* links that they have */
-    struct trial *trial;          /* the healer's alone */
+    struct journal   journal;        /* of lost writes; it has a lock of its own, too */
+    bool          ours;           /* the healer's alone: it went down when all did, ... */
+    struct trial *trial;          /* ...and its trials */
 };
 
 struct life {
@@ -57,6 +60,7 @@ struct life {
     struct healer      *rounds;   /* the healer's alone */
     size_t              server_count;
     struct server      *servers;
+    struct journal_budget budget; /* of the servers' journals */
     _Atomic bool        closing;
     _Atomic bool        telling;  /* the healer is inside on_event */
     _Atomic uint32_t    news;     /* as turn, for those who wait for several servers */

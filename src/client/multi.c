@@ -25,6 +25,7 @@ struct part {
 struct home {
     unsigned server;
     bool     binary;
+    uint32_t lost; /* the serial of its note in the journal, or 0 */
 };
 
 struct multi {
@@ -52,6 +53,7 @@ static struct wire_question question(struct multi *m, const struct want *w)
         q.value = item->value;
         q.flags = item->store.flags;
         q.exptime = exptime_of(m->call.io, item->store.ttl_s);
+        q.behind_delete = m->homes[w->into - m->answers].lost != 0;
     }
     return q;
 }
@@ -294,6 +296,8 @@ static void deal(struct multi *m, const struct source *from, size_t n)
             m->call.now = m->call.io->now(m->call.io);
         if (m->call.now >= m->call.deadline) {
             answer_fail(&m->answers[i], MEND_E_TIMEOUT, "the deadline came before all keys were dealt out");
+            if (wire_leaves_stale(m->verb) && check_at(from, i, &m->homes[i].binary, &why) == MEND_OK)
+                lost_after(server_at(m, from, i), &m->call, key_at(from, i), 0, &m->answers[i]);
             continue;
         }
         mend_status status = check_at(from, i, &m->homes[i].binary, &why);
@@ -301,7 +305,13 @@ static void deal(struct multi *m, const struct source *from, size_t n)
             answer_fail(&m->answers[i], status, status < 0 ? why : "");
             continue;
         }
-        m->homes[i].server = (unsigned)(server_at(m, from, i) - life->servers);
+        struct server *s = server_at(m, from, i);
+        m->homes[i].lost = lost_before(s, key_at(from, i));
+        if (m->homes[i].lost && !wire_leaves_stale(m->verb)) {
+            answer_fail(&m->answers[i], MEND_E_DOWN, call_lost);
+            continue;
+        }
+        m->homes[i].server = (unsigned)(s - life->servers);
         m->parts[m->homes[i].server].end++;
     }
     for (size_t s = 0; s < life->server_count; s++) {
@@ -326,6 +336,19 @@ static void deal(struct multi *m, const struct source *from, size_t n)
 }
 
 /* ---- Telling ---- */
+
+static void note_lost_writes(struct multi *m)
+{
+    if (!wire_leaves_stale(m->verb))
+        return;
+    for (size_t i = 0; i < m->part_count; i++) {
+        struct part *p = &m->parts[i];
+        for (size_t k = i ? m->parts[i - 1].end : 0; k < p->end; k++) {
+            const struct want *w = &m->wants[k];
+            lost_after(p->server, &m->call, w->key, m->homes[w->into - m->answers].lost, w->into);
+        }
+    }
+}
 
 /* Names live with the replies, since those outlive the client. */
 static void name_servers(struct multi *m, mend_replies *rs)
@@ -380,6 +403,18 @@ static mend_status refuse_all(mend_replies *rs, mend_status status, const char *
     return status;
 }
 
+/* No memory for so much as to begin: writes that were wanted are lost all the same. */
+static mend_status lose_all(struct multi *m, const struct source *from, size_t n)
+{
+    const char *why;
+    bool        binary;
+
+    for (size_t i = 0; i < n && wire_leaves_stale(m->verb); i++)
+        if (check_at(from, i, &binary, &why) == MEND_OK)
+            lost_after(server_at(m, from, i), &m->call, key_at(from, i), 0, &(struct answer){.status = MEND_E_MEMORY});
+    return MEND_E_MEMORY;
+}
+
 static mend_status run(struct mend_client *c, const struct source *from, size_t n, enum wire_verb verb, mend_replies *rs)
 {
     struct multi m = {.verb = verb, .items = from->items};
@@ -396,7 +431,7 @@ static mend_status run(struct mend_client *c, const struct source *from, size_t 
         call_clock(&m.call, from->options); /* the time for making room counts */
     m.own = replies_begin(rs, n, &c->memory);
     if (!m.own)
-        return MEND_E_MEMORY;
+        return status ? MEND_E_MEMORY : lose_all(&m, from, n);
     if (status)
         return refuse_all(rs, status, why);
 
@@ -404,11 +439,12 @@ static mend_status run(struct mend_client *c, const struct source *from, size_t 
     for (size_t i = 0; i < n; i++)
         key_bytes += key_at(from, i).len <= KEY_MAX ? key_at(from, i).len : 0;
     if (!prepare(&m, n, key_bytes))
-        return refuse_all(rs, MEND_E_MEMORY, "out of memory for the call");
+        return refuse_all(rs, lose_all(&m, from, n), "out of memory for the call");
     deal(&m, from, n);
     int before = cancel_off();
     run_parts(&m);
     cancel_restore(before);
+    note_lost_writes(&m);
     return tell(&m, rs);
 }
 
@@ -497,6 +533,11 @@ static mend_status ask_each(struct mend_client *c, enum wire_verb verb, mend_rep
     int before = cancel_off();
     run_parts(&m);
     cancel_restore(before);
+    for (size_t i = 0; i < rs.count && verb == WIRE_FLUSH_ALL; i++)
+        if (m.answers[i].status < 0) {
+            journal_tear(&m.call.life->servers[i].journal, m.call.now);
+            m.call.io->ring(m.call.io);
+        }
     status = tell_first(&m, &rs, reply);
     mend_replies_free(&rs);
     return status;

@@ -33,6 +33,8 @@ static const struct number numbers[] = {
     {FIELD(connections_max), 64, 1, 10000, false},
     {FIELD(failures_allowed), 10, 1, 1000000, true},
     {FIELD(heal_max_ms), 1000, 1, 60 * 60 * 1000, false},
+    {FIELD(journal_keys_max), 65536, 1, 100000000, false},
+    {FIELD(zombie_ms), 1000, 1, 60 * 60 * 1000, true},
     {FIELD(tcp_keepalive_s), 60, 1, 32767, true},
     {FIELD(tcp_user_timeout_ms), -1, 1, 24 * 60 * 60 * 1000, true}, /* by default it follows timeout_ms */
 };
@@ -75,6 +77,10 @@ static bool fill_numbers(mend_config *config, struct complaint *complaint)
     }
     if (config->value_max_bytes == 0)
         config->value_max_bytes = 64 * 1024 * 1024;
+    if (config->journal_bytes_max == 0)
+        config->journal_bytes_max = 64 * 1024 * 1024;
+    if (config->journal_bytes_max < 0)
+        return refuse(complaint, "%s: is negative or zero (%" PRId64 ")", "journal_bytes_max", config->journal_bytes_max);
     if (config->value_max_bytes < 0)
         return refuse(complaint, "%s: is negative or zero (%" PRId64 ")", "value_max_bytes", config->value_max_bytes);
     return true;
@@ -92,6 +98,8 @@ static bool check(const mend_config *config, struct complaint *complaint)
             return refuse(complaint, "%s: word %" PRId64 " is not zero", "reserved", (int64_t)i);
     if ((int)config->distribution < 0 || config->distribution > MEND_DISTRIBUTION_CRC32)
         return refuse(complaint, "%s: there is no such distribution (%" PRId64 ")", "distribution", config->distribution);
+    if ((int)config->on_journal_overflow < 0 || config->on_journal_overflow > MEND_ON_OVERFLOW_REFUSE)
+        return refuse(complaint, "%s: there is no such choice (%" PRId64 ")", "on_journal_overflow", config->on_journal_overflow);
     bool binary;
     const char *why;
     mend_bytes  key = mend_str(config->trial_key ? config->trial_key : "mend:trial");

@@ -148,7 +148,7 @@ static void forget(struct conn *c)
     c->asked = c->sent = c->value_left = 0;
     c->reading = NULL;
     c->sink = NULL;
-    c->reflects = c->heard = c->ambiguous = c->lost = false;
+    c->reflects = c->heard = c->ambiguous = c->lost = c->refused = false;
     c->broke = MEND_OK;
     c->why = "";
 }
@@ -203,15 +203,22 @@ static struct ask *line_add(struct conn *c, enum wire_verb verb, size_t before)
 
 static mend_status ask_one(struct conn *c, const struct wire_question *q, struct answer *into)
 {
-    size_t before = c->out.len;
-
     if (q->key_binary && c->asks != WIRE_META)
         return MEND_E_ARGUMENT;
+    if (q->behind_delete) {
+        struct wire_question first = {.verb = WIRE_DELETE, .key = q->key, .key_binary = q->key_binary};
+        mend_status          status = ask_one(c, &first, NULL);
+        if (status)
+            return status;
+    }
+    size_t before = c->out.len;
     if (!line_reserve(c, 1) || !wire_ask(&c->out, q, c->asks, ++c->opaque))
         return MEND_E_MEMORY;
 
     struct ask *a = line_add(c, q->verb, before);
     a->one = (struct want){.key = q->key, .key_binary = q->key_binary, .into = into};
+    if (!into && q->verb != WIRE_PROVE)
+        a->one.key = mend_mem(NULL, 0); /* nobody keeps it for us, and no answer to such has a key */
     if (wire_carries_value(q->verb) && q->value.len > WIRE_COPY_MAX) {
         c->big = q->value;
         c->crlf = 2;
@@ -596,6 +603,7 @@ static void read_error(struct conn *c, struct ask *a, const struct wire_head *h)
     bool maybe = wire_writes(a->verb) && h->kind == WIRE_SERVER_ERROR && status < 0 &&
                  !(h->text.len >= sizeof no_memory - 1 && memcmp(h->text.data, no_memory, sizeof no_memory - 1) == 0);
 
+    c->refused |= !wants[0].into && status < 0;
     for (size_t i = 0; i < a->n; i++) {
         struct answer *into = wants[i].into;
         if (!into || into->done)

@@ -78,6 +78,7 @@ struct conn {
     bool              reflects;       /* its misses carry the opaque (1.6.18 and later), so every answer must */
     bool              heard;          /* a byte has come since it was dialed */
     bool              ambiguous;      /* BROKEN: a write may or may not have been done */
+    bool              refused;        /* a question that nobody waits for was answered with an error */
     bool              lost;           /* BROKEN: some question failed for good: it is not to be asked again */
     mend_status       broke;          /* BROKEN: how... */
     const char       *why;            /* ...in words: constant, or text below */
@@ -118,7 +119,7 @@ bool conn_refused_meta(const struct conn *c);
 /* Whether it takes a question now: READY, and not too much before it. */
 bool conn_takes(const struct conn *c);
 
-/* Puts a question on the line. A value over WIRE_COPY_MAX, and the key of any, are borrowed
+/* Puts a question on the line; into may be NULL. A value over WIRE_COPY_MAX, and the key of any, are borrowed
  * until the connection is at rest or broken: an error may answer what was half sent. MEND_OK; MEND_E_MEMORY or MEND_E_ARGUMENT, and nothing was asked. */
 mend_status conn_ask(struct conn *c, const struct wire_question *q, struct answer *into);
 

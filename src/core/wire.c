@@ -51,6 +51,11 @@ bool wire_writes(enum wire_verb verb)
     return verbs[verb].writes;
 }
 
+bool wire_leaves_stale(enum wire_verb verb)
+{
+    return verbs[verb].writes && verb != WIRE_GET_AND_TOUCH && verb != WIRE_FLUSH_ALL;
+}
+
 bool wire_lists(enum wire_verb verb)
 {
     return verbs[verb].classic.bytes[0] == 'g'; /* gets, gats */

@@ -54,6 +54,7 @@ struct wire_question {
     uint64_t       cas;
     uint64_t       delta, initial;
     bool           create;
+    bool           behind_delete; /* the key is deleted first, by a question of the connection's own */
 };
 
 /* Above this a value is not copied behind its head line: the connection sends it, and
@@ -64,6 +65,7 @@ enum { WIRE_COPY_MAX = 16 * 1024 };
  * protocol is a list of values with an END. */
 bool wire_carries_value(enum wire_verb verb);
 bool wire_writes(enum wire_verb verb);
+bool wire_leaves_stale(enum wire_verb verb); /* when it fails: what the key then has may be older than the application thinks */
 bool wire_lists(enum wire_verb verb);
 
 /* A question needs no more room than this, but for a value that is copied. */

@@ -84,7 +84,7 @@ static void a_mistake_is_named(void **state)
         {WITH(.allocator = {.allocate = never_allocate, .reallocate = never_reallocate}), "allocator"},
         {WITH(.allocator = {.reallocate = never_reallocate, .release = never_release}), "allocator"},
         {WITH(.reserved = {1}), "reserved"},
-        {WITH(.reserved = {[15] = 1}), "reserved"},
+        {WITH(.reserved = {[12] = 1}), "reserved"},
         {SIZED(0), "size"},
         {SIZED(1), "size"},
         {SIZED(sizeof(mend_config) - 1), "size"},

@@ -33,7 +33,7 @@ static void is_down_at_once(mend_client *c, const char *key)
     takes_less_than(TIMEOUT_MS / 2, must_be(MEND_E_DOWN, mend_get(c, S(key), &r), &r));
     assert_string_not_equal(r.error, "");
     assert_false(r.maybe_applied);
-    must_be(MEND_E_DOWN, mend_set(c, S(key), S("v"), NULL, &r), &r);
+    must_be(MEND_E_DOWN, mend_set(c, S("written while it was down"), S("v"), NULL, &r), &r);
     assert_false(r.maybe_applied); /* nothing was sent */
     mend_reply_free(&r);
 }
@@ -427,7 +427,7 @@ static void excuses_never_count(enum hostile_dialect dialect)
     for (int i = 0; i < 30; i++) {
         must_be(MEND_E_SERVER, mend_set(c, S("k"), S("v"), NULL, &r), &r);
         must(strstr(r.error, "out of memory"), "%s", r.error); /* its own words */
-        must_be(MEND_E_SERVER, mend_get(c, S("k"), &r), &r);
+        must_be(MEND_E_SERVER, mend_get(c, S("other"), &r), &r);
     }
     struct seen s = seen_at(c, 0);
     must(s.state == MEND_STATE_UP && s.falls == 0 && s.failures == 0, "%s", s.why);

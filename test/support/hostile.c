@@ -195,7 +195,7 @@ static void note(struct link *link, const struct toy_ask *ask)
 
     pthread_mutex_lock(&h->lock);
     link->releases = h->releases;
-    if (h->asks < ASKS)
+    if (h->asks < ASKS && !toy_is(ask, "md delete"))
         snprintf(h->asked[h->asks++], sizeof *h->asked, "%.63s", ask->key);
     pthread_mutex_unlock(&h->lock);
 }

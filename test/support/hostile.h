@@ -65,7 +65,7 @@ bool hostile_holds(struct hostile *h, const char *key, const char *value);
 unsigned hostile_accepted(struct hostile *h);
 unsigned hostile_open(struct hostile *h);
 unsigned hostile_open_most(struct hostile *h);                /* at any one time */
-unsigned hostile_asked(struct hostile *h, const char *key);   /* requests for it, of any kind */
+unsigned hostile_asked(struct hostile *h, const char *key);   /* requests for it, of any kind but deletes: mend makes some of its own after a lost write */
 unsigned hostile_stalled(struct hostile *h);                  /* in hostile_stall now */
 unsigned hostile_resets(struct hostile *h);                   /* connections that the client reset during a stall */
 

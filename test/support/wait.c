@@ -65,6 +65,9 @@ struct seen seen_of(const mend_server *s)
     snprintf(seen.name, sizeof seen.name, "%s", s->name);
     snprintf(seen.why, sizeof seen.why, "%s", s->why);
     snprintf(seen.protocol, sizeof seen.protocol, "%s", s->protocol);
+    seen.journal_keys = s->journal_keys;
+    seen.journal_deleted = s->journal_deleted;
+    seen.journal_overflows = s->journal_overflows;
     return seen;
 }
 

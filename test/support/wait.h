@@ -91,6 +91,8 @@ struct seen {
     unsigned    connections;
     unsigned    weight;
     char        protocol[16];
+    size_t      journal_keys;
+    uint64_t    journal_deleted, journal_overflows;
 };
 
 struct seen seen_of(const mend_server *server);

@@ -1,0 +1,109 @@
+/* journal.h - the keys of one server whose last write may be lost: they are not read until they have been deleted there.
+ *
+ * Knows no connection and no server: whoever makes a write that fails notes its key, whoever reads asks
+ * whether a key is noted, and the healer takes keys out to delete them. Used as
+ *
+ *     journal_note     a write of this key failed, or was refused, or nobody knows
+ *     journal_holds    ...so it is not to be read
+ *     journal_next     the healer's: the next key to delete; it is then under way
+ *     journal_settle   ...all that are under way have been deleted
+ *     journal_unsent   ...or not, so that they have to be asked for again
+ *
+ *                  next               settle
+ *     WAITING ------------> UNDER WAY --------------------> gone
+ *        ^                      |    \
+ *        |   unsent, noted anew |     +-- settle, a zombie --> LATER --- its time has come ---> WAITING
+ *        +----------------------+
+ *
+ * A zombie is a write that may still be in the kernel of a server that was stopped, and be done when it goes on,
+ * after the delete: its key stays noted for a while, and is deleted once more.
+ *
+ * Bounded: what does not fit is not kept, and neither is the rest: the journal begins anew, and says that it is torn
+ * (journal_torn), since when some key is not in it that should be. What then happens is its owner's to decide.
+ *
+ * Locks: its own, for a few lines. An empty journal costs a relaxed load.
+ */
+#ifndef MEND_CLIENT_JOURNAL_H
+#define MEND_CLIENT_JOURNAL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "core/key.h"
+#include "core/memory.h"
+#include "core/time.h"
+
+struct note;
+
+/* What all journals of a client may have together. */
+struct journal_budget {
+    int64_t         bytes_max;
+    _Atomic int64_t bytes;
+};
+
+struct notes { /* a list, the oldest first */
+    struct note *first, **end;
+};
+
+struct journal {
+    const struct memory   *memory;
+    struct journal_budget *budget;
+    size_t                 keys_max;
+    _Atomic size_t         count; /* of keys that are noted, in any state */
+    _Atomic size_t         waiting_count;
+    pthread_mutex_t        lock;
+    struct note          **table; /* by hash; a power of two, NULL until the first */
+    size_t                 table_size;
+    struct notes           waiting, under_way, later;
+    uint32_t               serial;
+    bool                   torn;
+    nstime                 torn_at; /* when a key was last let go of */
+    uint64_t               tears, settled; /* how often, and how many keys were deleted, since the client was opened */
+};
+
+void journal_init(struct journal *j, const struct memory *memory, struct journal_budget *budget, size_t keys_max);
+void journal_free(struct journal *j);
+
+/* zombie: the write may have been done, or be done yet. */
+void journal_note(struct journal *j, mend_bytes key, nstime now, bool zombie);
+
+/* Everything may be stale: a flush_all that failed. */
+void journal_tear(struct journal *j, nstime now);
+
+/* Whether the key is noted, and then its serial, by which journal_written knows the note again. 0: it is not. */
+uint32_t journal_holds(struct journal *j, mend_bytes key);
+
+/* A write of the key went behind a delete of it, and both were done: it is readable again, unless it was noted anew, or
+ * has a zombie. */
+void journal_written(struct journal *j, mend_bytes key, uint32_t serial);
+
+static inline size_t journal_count(const struct journal *j)
+{
+    return atomic_load_explicit(&j->count, memory_order_relaxed);
+}
+
+/* ---- The healer's ---- */
+
+/* Copies the next key that waits. False: none does. */
+bool journal_next(struct journal *j, char key[KEY_MAX], size_t *len);
+
+/* The deletes that were under way are done. now + zombie: when those that have a zombie are to be deleted again. */
+void journal_settle(struct journal *j, nstime now, nstime zombie);
+void journal_unsent(struct journal *j);
+
+/* Those whose time has come wait again. Returns when the next is due; NEVER. */
+nstime journal_wake(struct journal *j, nstime now);
+
+static inline bool journal_waits(const struct journal *j)
+{
+    return atomic_load_explicit(&j->waiting_count, memory_order_relaxed) > 0;
+}
+
+/* What mend_servers tells of it. */
+void journal_describe(struct journal *j, size_t *keys, uint64_t *settled, uint64_t *tears);
+
+/* Whether a key is missing in it, and since when the last. */
+bool journal_torn(struct journal *j, nstime *torn_at);
+void journal_mend(struct journal *j, nstime torn_at); /* what was torn until then has been seen to */
+
+#endif

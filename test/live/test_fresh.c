@@ -1,0 +1,346 @@
+/* test_fresh.c - what was deleted or overwritten while a server was away stays so: no read returns what is older than
+ * this process's last write of a key, whether that was done, refused, or nobody knows.
+ */
+#include "support/hostile.h"
+#include "support/memcached.h"
+#include "support/wait.h"
+
+#include <stdatomic.h>
+#include <string.h>
+#include <unistd.h>
+
+#define S(text) mend_str(text)
+
+enum { TIMEOUT_MS = 100, ZOMBIE_MS = 200 };
+
+static mend_client *open_at(const char *servers, int keys_max, mend_on_overflow on_overflow)
+{
+    return open_up(&MEND_CONFIG(.servers = servers, .timeout_ms = TIMEOUT_MS, .zombie_ms = ZOMBIE_MS, .journal_keys_max = keys_max,
+                                .on_journal_overflow = on_overflow));
+}
+
+static void until_down(mend_client *c)
+{
+    await(mend_get(c, S("nobody's"), NULL) == MEND_E_ARGUMENT && !mend_connection_available(c), SOON_MS);
+}
+
+/* Hangs it, and calls until that is known. */
+static void hang(struct memcached *m, mend_client *c)
+{
+    mend_reply r = MEND_REPLY;
+
+    memcached_pause(m);
+    await(mend_get(c, S("nobody's"), &r) == MEND_E_DOWN, SOON_MS);
+    mend_reply_free(&r);
+    until_down(c);
+}
+
+static void is_not_read(mend_client *c, const char *key, mend_reply *r)
+{
+    mend_replies rs = MEND_REPLIES;
+
+    must_be(MEND_E_DOWN, mend_get(c, S(key), r), r);
+    must_be(MEND_E_DOWN, mend_exists(c, S(key), r), r);
+    must_be(MEND_E_DOWN, mend_get_and_touch(c, S(key), 5, r), r);
+    mend_get_multi(c, (mend_bytes[]){S(key)}, 1, &rs);
+    must_be(MEND_E_DOWN, rs.at[0].status, &rs.at[0]);
+    mend_replies_free(&rs);
+}
+
+/* ---- A server that was away ------------------------------------------------------------- */
+static void lost_writes_are_made_up_for(void **state)
+{
+    (void)state;
+    struct memcached m;
+    mend_reply       r = MEND_REPLY;
+    static const char *const keys[] = {"deleted", "overwritten", "touched", "counted", "many", "untouched"};
+    memcached_start(&m, "127.0.0.1", NULL);
+    mend_client *c = open_at(m.name, 0, MEND_ON_OVERFLOW_FLUSH);
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+        must_be(MEND_OK, mend_set(c, S(keys[i]), S("1"), NULL, &r), &r);
+
+    hang(&m, c);
+    must_be(MEND_E_DOWN, mend_delete(c, S("deleted"), &r), &r);
+    must_be(MEND_E_DOWN, mend_set(c, S("overwritten"), S("2"), NULL, &r), &r);
+    must_be(MEND_E_DOWN, mend_touch(c, S("touched"), 10, &r), &r);
+    must_be(MEND_E_DOWN, mend_increment(c, S("counted"), 1, NULL, &r), &r);
+    assert_int_equal(mend_set_multi(c, &(mend_item){.key = S("many"), .value = S("2")}, 1, NULL), MEND_E_DOWN);
+    must_be(MEND_E_DOWN, mend_delete(c, S("deleted"), &r), &r); /* is noted once */
+    assert_int_equal(seen_at(c, 0).journal_keys, 5);
+
+    memcached_resume(&m);
+    await(all_up(c), SOON_MS);
+    for (size_t i = 0; i < 5; i++)
+        must_be(MEND_MISS, mend_get(c, S(keys[i]), &r), &r);
+    must_be(MEND_OK, mend_get(c, S("untouched"), &r), &r);
+    assert_int_equal(seen_at(c, 0).journal_keys, 0);
+    assert_int_equal(seen_at(c, 0).journal_deleted, 5);
+    must_be(MEND_OK, mend_set(c, S("deleted"), S("3"), NULL, &r), &r);
+    must_be(MEND_OK, mend_get(c, S("deleted"), &r), &r);
+    mend_close(c);
+    mend_reply_free(&r);
+    memcached_stop(&m);
+}
+
+/* What was on its way when the server stopped is done when it goes on, in whatever order its threads run. */
+static void zombies_are_deleted_again(void **state)
+{
+    (void)state;
+    struct memcached m;
+    mend_reply       r = MEND_REPLY;
+    memcached_start(&m, "127.0.0.1", "-t 4");
+    mend_client *c = open_at(m.name, 0, MEND_ON_OVERFLOW_FLUSH);
+
+    for (int round = 0; round < 5; round++) {
+        must_be(MEND_OK, mend_set(c, S("k"), S("old"), NULL, &r), &r);
+        memcached_pause(&m);
+        must_be(MEND_E_TIMEOUT, mend_set(c, S("k"), S("zombie"), NULL, &r), &r);
+        assert_true(r.maybe_applied);
+        is_not_read(c, "k", &r);
+        await(mend_get(c, S("other"), &r) == MEND_E_DOWN, SOON_MS);
+        must_be(MEND_E_DOWN, mend_delete(c, S("k"), &r), &r);
+        memcached_resume(&m);
+        await(all_up(c), SOON_MS);
+        mend_status status;
+        await((status = mend_get(c, S("k"), &r)) != MEND_E_DOWN, SOON_MS);
+        must_be(MEND_MISS, status, &r);
+    }
+    mend_close(c);
+    mend_reply_free(&r);
+    memcached_stop(&m);
+}
+
+/* ---- A server that stayed up ----------------------------------------------------------------- */
+static enum hostile_next stores_nothing(struct toy_ask *ask, void *context)
+{
+    (void)context;
+    if (ask->body)
+        return hostile_say(ask, "SERVER_ERROR out of memory storing object\r\n") ? HOSTILE_GO_ON : HOSTILE_CLOSE;
+    return hostile_answer(ask);
+}
+
+static void a_store_that_failed_leaves_nothing_old(void **state)
+{
+    (void)state;
+    for (int dialect = 0; dialect < 2; dialect++) {
+        mend_reply      r = MEND_REPLY;
+        struct hostile *h = hostile_start(dialect ? HOSTILE_CLASSIC : HOSTILE_META);
+        hostile_put(h, "k", "old");
+        mend_client *c = open_at(hostile_name(h), 0, MEND_ON_OVERFLOW_FLUSH);
+        hostile_behave(h, stores_nothing, NULL);
+        must_be(MEND_E_SERVER, mend_set(c, S("k"), S("new"), NULL, &r), &r);
+        mend_status status;
+        await((status = mend_get(c, S("k"), &r)) != MEND_E_DOWN, SOON_MS);
+        must_be(MEND_MISS, status, &r);
+        assert_false(hostile_holds(h, "k", "old"));
+        await(all_up(c), SOON_MS);
+        assert_int_equal(seen_at(c, 0).falls, 0);
+        mend_close(c);
+        mend_reply_free(&r);
+        hostile_stop(h);
+    }
+}
+
+static enum hostile_next deletes_nothing(struct toy_ask *ask, void *context)
+{
+    (void)context;
+    if (toy_is(ask, "md delete"))
+        return hostile_say(ask, "SERVER_ERROR backend failure\r\n") ? HOSTILE_GO_ON : HOSTILE_CLOSE;
+    return stores_nothing(ask, NULL);
+}
+
+/* A delete that is refused keeps its key from being read, and no other. */
+static void a_delete_that_is_refused(void **state)
+{
+    (void)state;
+    mend_reply      r = MEND_REPLY;
+    struct hostile *h = hostile_start(HOSTILE_META);
+    hostile_put(h, "k", "old");
+    hostile_put(h, "other", "fine");
+    mend_client *c = open_at(hostile_name(h), 0, MEND_ON_OVERFLOW_FLUSH);
+    hostile_behave(h, deletes_nothing, NULL);
+    must_be(MEND_E_SERVER, mend_set(c, S("k"), S("new"), NULL, &r), &r);
+    for (int i = 0; i < 50; i++) {
+        is_not_read(c, "k", &r);
+        must_be(MEND_OK, mend_get(c, S("other"), &r), &r);
+    }
+    await(all_up(c), SOON_MS);
+    hostile_behave(h, NULL, NULL);
+    mend_status status;
+    await((status = mend_get(c, S("k"), &r)) != MEND_E_DOWN, SOON_MS);
+    must_be(MEND_MISS, status, &r);
+    mend_close(c);
+    mend_reply_free(&r);
+    hostile_stop(h);
+}
+
+/* A write of a key that is noted goes behind a delete of it, on the same connection. */
+static void a_later_write_goes_behind_the_delete(void **state)
+{
+    (void)state;
+    mend_reply      r = MEND_REPLY;
+    struct hostile *h = hostile_start(HOSTILE_META);
+    hostile_put(h, "n", "100");
+    mend_client *c = open_at(hostile_name(h), 0, MEND_ON_OVERFLOW_FLUSH);
+    hostile_behave(h, deletes_nothing, NULL);
+    must_be(MEND_E_SERVER, mend_set(c, S("n"), S("5"), NULL, &r), &r);
+    await(all_up(c), SOON_MS);
+    hostile_behave(h, NULL, NULL);
+    must_be(MEND_MISS, mend_increment(c, S("n"), 1, NULL, &r), &r); /* of nothing, not of 100 */
+    must_be(MEND_MISS, mend_get(c, S("n"), &r), &r);
+    mend_close(c);
+    mend_reply_free(&r);
+    hostile_stop(h);
+}
+
+/* ---- Too many -------------------------------------------------------------------------------- */
+enum { FEW = 10, TOO_MANY = 25 };
+
+static void lose_too_many(mend_client *c, mend_reply *r)
+{
+    char key[16];
+
+    for (int i = 0; i < TOO_MANY; i++) {
+        snprintf(key, sizeof key, "k%d", i);
+        must_be(MEND_E_DOWN, mend_delete(c, S(key), r), r);
+    }
+    assert_true(seen_at(c, 0).journal_overflows > 0);
+    assert_true(seen_at(c, 0).journal_keys <= FEW);
+}
+
+static void fill(mend_client *c, mend_reply *r)
+{
+    char key[16];
+
+    for (int i = 0; i < TOO_MANY; i++) {
+        snprintf(key, sizeof key, "k%d", i);
+        must_be(MEND_OK, mend_set(c, S(key), S("old"), NULL, r), r);
+    }
+    must_be(MEND_OK, mend_set(c, S("untouched"), S("kept"), NULL, r), r);
+}
+
+static void an_overflow_is_flushed_once_for_all(void **state)
+{
+    (void)state;
+    enum { CLIENTS = 4 };
+    struct memcached m;
+    mend_reply       r = MEND_REPLY;
+    mend_client     *c[CLIENTS];
+    memcached_start(&m, "127.0.0.1", NULL);
+    for (int i = 0; i < CLIENTS; i++)
+        c[i] = open_at(m.name, FEW, MEND_ON_OVERFLOW_FLUSH);
+    fill(c[0], &r);
+    for (int i = 0; i < CLIENTS; i++)
+        if (i == 0)
+            hang(&m, c[0]);
+        else
+            await(mend_get(c[i], S("k0"), &r) == MEND_E_DOWN, SOON_MS);
+    for (int i = 0; i < CLIENTS; i++)
+        lose_too_many(c[i], &r);
+    pause_ms(2500); /* the mark of a flush counts in whole seconds */
+    memcached_resume(&m);
+    for (int i = 0; i < CLIENTS; i++)
+        await(all_up(c[i]), SOON_MS);
+    for (int i = 0; i < CLIENTS; i++) {
+        must_be(MEND_MISS, mend_get(c[i], S("k0"), &r), &r);
+        must_be(MEND_MISS, mend_get(c[i], S("untouched"), &r), &r);
+        mend_close(c[i]);
+    }
+    char stats[8192];
+    int  fd = raw_connect(m.host, m.port, m.path);
+    assert_true(raw_ask(fd, "stats\r\n", "END\r\n", stats, sizeof stats));
+    close(fd);
+    assert_non_null(strstr(stats, "STAT cmd_flush 1\r\n"));
+    mend_reply_free(&r);
+    memcached_stop(&m);
+}
+
+static atomic_int overflows;
+
+static void on_event(const mend_event *event, void *context)
+{
+    (void)context;
+    overflows += event->type == MEND_EVENT_JOURNAL_OVERFLOW;
+}
+
+static void an_overflow_is_served_from(void **state)
+{
+    (void)state;
+    struct memcached m;
+    mend_reply       r = MEND_REPLY;
+    memcached_start(&m, "127.0.0.1", NULL);
+    mend_client *c = open_up(&MEND_CONFIG(.servers = m.name, .timeout_ms = TIMEOUT_MS, .journal_keys_max = FEW, .zombie_ms = MEND_ZERO,
+                                          .on_journal_overflow = MEND_ON_OVERFLOW_SERVE, .on_event = on_event));
+    overflows = 0;
+    fill(c, &r);
+    hang(&m, c);
+    lose_too_many(c, &r);
+    memcached_resume(&m);
+    await(all_up(c), SOON_MS);
+    must_be(MEND_OK, mend_get(c, S("k0"), &r), &r); /* stale, as was wanted */
+    must_be(MEND_MISS, mend_get(c, S("k24"), &r), &r);
+    await(overflows == 1, SOON_MS);
+    mend_close(c);
+    mend_reply_free(&r);
+    memcached_stop(&m);
+}
+
+static void an_overflow_is_refused_until_accepted(void **state)
+{
+    (void)state;
+    struct memcached m;
+    mend_reply       r = MEND_REPLY;
+    memcached_start(&m, "127.0.0.1", NULL);
+    mend_client *c = open_at(m.name, FEW, MEND_ON_OVERFLOW_REFUSE);
+    fill(c, &r);
+    assert_int_equal(mend_accept(c, m.name), MEND_MISS);
+    assert_int_equal(mend_accept(c, "nobody"), MEND_E_ARGUMENT);
+    hang(&m, c);
+    lose_too_many(c, &r);
+    memcached_resume(&m);
+    await(strstr(seen_at(c, 0).why, "mend_accept") != NULL, SOON_MS);
+    must_be(MEND_E_DOWN, mend_get(c, S("k0"), &r), &r);
+    assert_int_equal(mend_accept(c, m.name), MEND_OK);
+    await(all_up(c), SOON_MS);
+    must_be(MEND_OK, mend_get(c, S("k0"), &r), &r);
+    mend_close(c);
+    mend_reply_free(&r);
+    memcached_stop(&m);
+}
+
+/* A server that forbids flush_all is let in only by hand, too. */
+static void a_flush_that_is_forbidden(void **state)
+{
+    (void)state;
+    struct memcached m;
+    mend_reply       r = MEND_REPLY;
+    memcached_start(&m, "127.0.0.1", "-F");
+    mend_client *c = open_at(m.name, FEW, MEND_ON_OVERFLOW_FLUSH);
+    fill(c, &r);
+    hang(&m, c);
+    lose_too_many(c, &r);
+    memcached_resume(&m);
+    await(strstr(seen_at(c, 0).why, "mend_accept") != NULL, SOON_MS);
+    assert_int_equal(mend_accept(c, m.name), MEND_OK);
+    await(all_up(c), SOON_MS);
+    must_be(MEND_OK, mend_get(c, S("untouched"), &r), &r);
+    mend_close(c);
+    mend_reply_free(&r);
+    memcached_stop(&m);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(lost_writes_are_made_up_for),
+        cmocka_unit_test(zombies_are_deleted_again),
+        cmocka_unit_test(a_store_that_failed_leaves_nothing_old),
+        cmocka_unit_test(a_delete_that_is_refused),
+        cmocka_unit_test(a_later_write_goes_behind_the_delete),
+        cmocka_unit_test(an_overflow_is_flushed_once_for_all),
+        cmocka_unit_test(an_overflow_is_served_from),
+        cmocka_unit_test(an_overflow_is_refused_until_accepted),
+        cmocka_unit_test(a_flush_that_is_forbidden),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
