@@ -200,14 +200,20 @@ static bool dial(struct server *s, nstime now)
     return true;
 }
 
+static const char flush_refused[] = "its journal overflowed, and it refuses flush_all: mend_accept lets it serve";
+
 /* The trial's link broke. Returns whether it goes on with another. */
 static bool go_on(struct server *s, nstime now)
 {
     struct trial *t = s->trial;
     char          why[sizeof t->link->conn.text];
 
+    bool forbidden = t->flush == FLUSH_DO && t->said.done; /* a CLIENT_ERROR, after which connections are given up */
     give_up_replay(s);
-
+    if (forbidden) {
+        failed(s, now, false, flush_refused);
+        return false;
+    }
     if (conn_refused_meta(&t->link->conn) && ++t->hang_ups <= HANG_UPS)
         t->hint = t->hang_ups == HANG_UPS ? WIRE_CLASSIC : WIRE_UNKNOWN;
     else {
@@ -333,7 +339,7 @@ static bool flushed(struct server *s, nstime now)
         return false;
     case FLUSH_DO:
         if (t->said.status != MEND_OK) {
-            failed(s, now, false, "its journal overflowed, and it refuses flush_all: mend_accept lets it serve");
+            failed(s, now, false, flush_refused);
             return false;
         }
         set.key = flush_mark;
