@@ -64,16 +64,18 @@ enum {
     MEND_NOT_STORED = 3, /* add: the key is there; replace, append, prepend: it is not */
     MEND_TOO_LARGE = 4,  /* larger than the server stores; memcached then deletes the old value, too */
     MEND_NOT_NUMBER = 5, /* increment, decrement: the value is not a decimal 64-bit number */
+    MEND_ABSENT = 6,     /* mend_fetch: the loader says that there is no such thing, now or lately */
 
     MEND_E_ARGUMENT = -1, /* the caller's mistake; nothing was sent */
     MEND_E_MEMORY = -2,   /* no memory (or thread, or descriptor), or a value over value_max_bytes */
     MEND_E_TIMEOUT = -3,  /* the server did not answer by the deadline */
     MEND_E_DOWN = -4,     /* the server is known to be down; returned at once */
-    MEND_E_BUSY = -5,     /* all connections_max were in use until the deadline */
+    MEND_E_BUSY = -5,     /* all connections_max were in use until the deadline; mend_fetch: no load, its own or another's, was had within wait_ms */
     MEND_E_IO = -6,       /* the connection was refused, reset or closed */
     MEND_E_SERVER = -7,   /* the server answered with an error of its own (SERVER_ERROR, say) */
     MEND_E_PROTOCOL = -8, /* the server's answer makes no sense, or is not to this question */
-    MEND_E_AUTH = -9      /* the server wants a user and a password, or others */
+    MEND_E_AUTH = -9,     /* the server wants a user and a password, or others */
+    MEND_E_LOADER = -10   /* mend_fetch: the application's loader failed; the cache did not */
 };
 
 /* "MEND_MISS", and "there is no such key". Never NULL, for any number. */
@@ -274,6 +276,16 @@ typedef struct mend_item {
 #define MEND_TTL_NEVER (-1)   /* the item does not expire */
 #define MEND_TTL_UNKNOWN (-2) /* the server was not asked, or its protocol cannot say */
 
+/* Where the answer of a mend_fetch came from. */
+typedef enum mend_source {
+    MEND_SOURCE_NONE = 0,   /* it is no fetch's, or there is no answer */
+    MEND_SOURCE_CACHE = 1,  /* the cache, and it is as fresh as its recipe wants it */
+    MEND_SOURCE_STALE = 2,  /* the cache, past its ttl_s or made stale, while somebody refreshes it, or nobody could */
+    MEND_SOURCE_LOADED = 3, /* this call's own load */
+    MEND_SOURCE_SHARED = 4, /* a load of another thread's */
+    MEND_SOURCE_LOCAL = 5   /* kept in this process since a load, while the cache cannot be asked */
+} mend_source;
+
 /* What came of a call. The caller owns it, hands it to one call after the other, and
  * frees it once; its memory is reused, so a loop of gets allocates nothing. Each call
  * resets it: nothing of an earlier answer is left. Arguments may point into the data
@@ -290,7 +302,8 @@ typedef struct mend_reply {
     const char *error;         /* status < 0: what happened, in words; else "". Never NULL. Lives as long as the reply */
     const char *server;        /* the server that the key lives on, "" if it got that far not. Never NULL. Lives as long as the reply */
     void       *own;           /* the library's */
-    uintptr_t   reserved[4];
+    mend_source source;        /* of mend_fetch and mend_fetch_multi, where the answer came from */
+    uintptr_t   reserved[3];
 } mend_reply;
 
 /* What came of a call for many keys: at[i] belongs to the i-th key, duplicates
@@ -397,6 +410,97 @@ MEND_API mend_status mend_flush_all(mend_client *client, mend_reply *reply);
  * answer > 0 of an element is no failure. replies may be NULL. */
 MEND_API mend_status mend_set_multi(mend_client *client, const mend_item *items, size_t n, mend_replies *replies);
 MEND_API mend_status mend_delete_multi(mend_client *client, const mend_bytes *keys, size_t n, mend_replies *replies);
+
+/* ---- Get or load: the fallback, built in --------------------------------------------------
+ *
+ *     static int load_user(void *db, mend_bytes key, mend_loaded *out, int left_ms)
+ *     {
+ *         struct row *row = db_find(db, key.data, key.len);
+ *         if (!row)
+ *             return MEND_ABSENT;
+ *         return mend_loaded_set(out, mend_mem(row->bytes, row->size));
+ *     }
+ *
+ *     static const mend_recipe user = {.load = load_user, .ttl_s = 300, .refresh_s = 30, .stale_s = 60};
+ *
+ *     switch (mend_fetch(cache, mend_str("user:42"), &user, &r)) {
+ *     case MEND_OK:       use(r.data, r.len);   break;   // r.source says where from
+ *     case MEND_ABSENT:   no_such_user();       break;
+ *     default:            sorry(r.error);       break;   // the loader failed, or there was no turn to load
+ *     }
+ *
+ * A hit is returned. A miss is loaded once: by one thread of this process, for all that ask for the
+ * key meanwhile; and by one process of the fleet, by leases of the meta protocol. The others wait for
+ * it, wait_ms at most, or are served what is stale. What was loaded is stored by the lease, so that a
+ * write or delete while it was loaded wins. A server that speaks only the classic protocol has no leases: there
+ * one thread of each process loads, stores by an add, and a delete in between may lose.
+ *
+ * While the cache cannot be asked, what is fetched is loaded, still once a key at a time in this process, and by
+ * loads_max threads at once. The status is then the load's: the cache's failure is none of the caller's.
+ *
+ * Plain gets and stores of the same keys may be mixed in. To them, a key whose load is under way and a negative answer
+ * are misses; but to memcached there is an item, and mend_add says MEND_NOT_STORED. A plain get of a stale value is a hit, and may
+ * use up the one turn to refresh it. All who fetch a key should do so by the same recipe. */
+
+/* Where a loader puts what it loaded. The library's, for the length of the load. */
+typedef struct mend_loaded {
+    uint32_t  flags; /* stored with the value: 0 */
+    int64_t   ttl_s; /* in place of the recipe's; 0: the recipe's; negative: not to be stored */
+    void     *own;   /* the library's */
+    uintptr_t reserved[4];
+} mend_loaded;
+
+/* Copies a value there, in place of any before: the span is the caller's again. MEND_OK, or MEND_E_MEMORY. */
+MEND_API mend_status mend_loaded_set(mend_loaded *loaded, mend_bytes value);
+
+/* Loads the value of key. Runs on the thread of the call that fetches, which holds nothing meanwhile, and can be
+ * cancelled there; it is not to be left by longjmp or a C++ exception. It returns 0 after mend_loaded_set;
+ * MEND_ABSENT: there is no such thing; anything else: it failed, and the fetch is MEND_E_LOADER with that number
+ * in reply->number (as an int64_t). left_ms is for how long those who wait for it will yet do so; the load may take longer, but
+ * wants to be bounded by its own means. It may use the client, and fetch other keys; its own is
+ * MEND_E_ARGUMENT to it. Two loads that fetch each other's key wait for wait_ms. */
+typedef int mend_load(void *context, mend_bytes key, mend_loaded *out, int left_ms);
+
+/* Loads many: out[i] is for keys[i], each once. Returns 0; then those that were not set are absent. Anything else: those that
+ * were not set have failed. */
+typedef int mend_load_many(void *context, const mend_bytes *keys, mend_loaded *out, size_t n, int left_ms);
+
+/* How to fetch. 0 is the default; MEND_ZERO is zero. All numbers but ttl_s up to 10^9. */
+typedef struct mend_recipe {
+    mend_load      *load;
+    mend_load_many *load_many; /* mend_fetch_multi loads by this, if it is there */
+    void           *context;   /* the loaders' */
+    int64_t ttl_s;        /* how long a value is fresh: 0: for ever */
+    int refresh_s;        /* the part at the end of ttl_s in which one caller loads it anew, while the others are served: 0: none; less than ttl_s */
+    int stale_s;          /* for how long after ttl_s it is served yet, as MEND_SOURCE_STALE, while one caller loads it, or when a load fails: 0: not at all */
+    int absent_ttl_s;     /* for how long MEND_ABSENT is kept in the cache: 10; MEND_ZERO: not at all */
+    int lease_s;          /* for how long other processes leave a load to the one that began it: 10. Longer than a load takes */
+    int wait_ms;          /* how long to wait for the load of another, or for a turn to load: 1000; MEND_ZERO: not at all. After three
+                           * quarters of it a load that another process has begun is made in this one, too */
+    int loads_max;        /* begin no load while so many run, of any recipe with this client: 32. A loader's own fetches are not held up */
+    int local_ttl_ms;     /* for how long what was loaded while the cache could not be asked is kept in this process, and
+                           * served while that lasts: 0: not at all. Up to 1024 values of 64 KB, 4 MB in all. Dropped by this
+                           * process's own writes of the key */
+    mend_call call;       /* as of any get: timeout_ms is for each question to the cache, not for loads nor for waits */
+    uintptr_t reserved[6]; /* zero */
+} mend_recipe;
+
+/* An empty item with these flags is a negative answer ("mend", in ASCII). To other clients it is an empty hit. */
+#define MEND_FLAGS_ABSENT 0x6d656e64
+
+/* Gets the value of key, or loads it. MEND_OK; MEND_ABSENT; MEND_E_LOADER; MEND_E_BUSY: there was no turn to load within
+ * wait_ms, or the thread that loads it took longer; MEND_E_ARGUMENT, with the field's name; MEND_E_MEMORY. reply->cas is 0 where
+ * a loaded value was not stored; reply->ttl_s is what is left of the recipe's ttl_s.
+ * If a load fails while there is a value yet that may be served, that is served. */
+MEND_API mend_status mend_fetch(mend_client *client, mend_bytes key, const mend_recipe *recipe, mend_reply *reply);
+
+/* ...of many: one round to all servers, one load of all that is missing (one by one if there is no load_many), then those that others load are
+ * waited for. wait_ms is for all of them. Returns as mend_get_multi does; an answer > 0 of an element is no failure. */
+MEND_API mend_status mend_fetch_multi(mend_client *client, const mend_bytes *keys, size_t n, const mend_recipe *recipe, mend_replies *replies);
+
+/* What changed is loaded anew by the next who fetches it, and the old value is served to the others meanwhile, for stale_s (1 or more)
+ * at most. MEND_MISS: there is none. On the classic protocol it is a delete. reply may be NULL. */
+MEND_API mend_status mend_make_stale(mend_client *client, mend_bytes key, int stale_s, mend_reply *reply);
 
 #ifdef __cplusplus
 }

@@ -47,7 +47,7 @@ void call_clock(struct call *call, const mend_call *options)
     call->deadline = call->now + MS(own ? own : call->life->client->config.timeout_ms);
 }
 
-static bool zero(const uintptr_t *reserved, size_t n)
+bool check_zero(const uintptr_t *reserved, size_t n)
 {
     uintptr_t any = 0;
     for (size_t i = 0; i < n; i++)
@@ -55,7 +55,7 @@ static bool zero(const uintptr_t *reserved, size_t n)
     return any == 0;
 }
 
-#define ZERO(words) zero(words, sizeof(words) / sizeof *(words))
+#define ZERO(words) check_zero(words, sizeof(words) / sizeof *(words))
 
 mend_status check_call(const mend_call *options, const char **why)
 {
@@ -236,6 +236,29 @@ static void create_classic(struct server *s, struct call *call, const struct wir
     }
 }
 
+struct server *call_ask(struct call *call, const mend_call *options, const struct wire_question *q, bool large, struct answer *a)
+{
+    struct server *s = server_of(call, q->key, options);
+    bool           stale = wire_leaves_stale(q->verb);
+    uint32_t       lost = lost_before(s, q->key);
+
+    if (lost && !stale)
+        answer_fail(a, MEND_E_DOWN, call_lost);
+    else if (!health_askable(server_gate(s).state))
+        answer_fail(a, MEND_E_DOWN, call_down);
+    else {
+        struct wire_question behind = *q;
+        behind.behind_delete = lost && q->verb != WIRE_DELETE;
+        call_clock(call, options);
+        converse(s, call, lost ? &behind : q, large || q->value.len > WIRE_COPY_MAX, a);
+        if (q->create && a->status == MEND_MISS)
+            create_classic(s, call, q, a);
+    }
+    if (stale)
+        lost_after(s, call, q->key, lost, a);
+    return s;
+}
+
 /* The calls about one key end here. reply may be NULL. */
 static mend_status run(struct mend_client *c, mend_reply *reply, const mend_call *options, struct wire_question *q, int64_t ttl_s)
 {
@@ -258,27 +281,15 @@ static mend_status run(struct mend_client *c, mend_reply *reply, const mend_call
     mend_reply        local;
     mend_reply       *r = reply ? reply : reply_lend(&local, &spare, &c->memory);
     struct reply_own *own = reply_begin(r, &c->memory);
-    struct server    *s = server_of(&call, q->key, options);
-    bool              stale = wire_leaves_stale(q->verb);
-    uint32_t          lost = lost_before(s, q->key);
     if (!own) {
-        if (stale)
-            lost_after(s, &call, q->key, lost, &(struct answer){.status = MEND_E_MEMORY});
+        if (wire_leaves_stale(q->verb))
+            lost_after(server_of(&call, q->key, options), &call, q->key, 0, &(struct answer){.status = MEND_E_MEMORY});
         return MEND_E_MEMORY;
     }
-    if (lost && !stale)
-        answer_fail(&own->answer, MEND_E_DOWN, call_lost);
-    else if (health_askable(server_gate(s).state)) {
-        q->behind_delete = lost && q->verb != WIRE_DELETE;
-        call_clock(&call, options);
-        q->exptime = exptime_of(call.io, ttl_s);
-        converse(s, &call, q, own->was_large || q->value.len > WIRE_COPY_MAX, &own->answer);
-        if (q->create && own->answer.status == MEND_MISS)
-            create_classic(s, &call, q, &own->answer);
-    } else
-        answer_fail(&own->answer, MEND_E_DOWN, call_down);
-    if (stale)
-        lost_after(s, &call, q->key, lost, &own->answer);
+    q->exptime = exptime_of(call.io, ttl_s);
+    if (wire_writes(q->verb))
+        flights_wrote(&call.life->flights, q->key);
+    struct server *s = call_ask(&call, options, q, own->was_large, &own->answer);
     status = reply_end(r, own, s);
     if (!reply)
         buf_release(&spare.answer.value);
@@ -363,6 +374,13 @@ mend_status mend_delete(mend_client *c, mend_bytes key, mend_reply *reply)
 mend_status mend_touch(mend_client *c, mend_bytes key, int64_t ttl_s, mend_reply *reply)
 {
     return run(c, reply, NULL, &(struct wire_question){.verb = WIRE_TOUCH, .key = key}, ttl_s);
+}
+
+mend_status mend_make_stale(mend_client *c, mend_bytes key, int stale_s, mend_reply *reply)
+{
+    if (stale_s < 1)
+        return reply_refuse(reply, MEND_E_ARGUMENT, "stale_s is less than 1");
+    return run(c, reply, NULL, &(struct wire_question){.verb = WIRE_STALE, .key = key}, stale_s);
 }
 
 /* ---- Counters ---- */

@@ -156,6 +156,7 @@ static void life_free(struct life *life)
         pthread_mutex_destroy(&life->servers[i].lock);
     }
     memory_release(&c->memory, life->servers);
+    flights_free(&life->flights);
     if (life->io)
         life->io->free(life->io);
     memory_release(&c->memory, life);
@@ -189,6 +190,7 @@ static struct life *life_new(struct mend_client *c)
     struct life *inherited = atomic_load(&c->life);
     life->client = c;
     life->budget.bytes_max = c->config.journal_bytes_max;
+    flights_init(&life->flights, &c->memory);
     life->serial = inherited ? inherited->serial + 1 : 1;
     life->io = begin_io(c);
     life->servers = memory_zeroed(&c->memory, c->servers.count, sizeof *life->servers);

@@ -16,6 +16,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "client/flights.h"
 #include "client/journal.h"
 #include "client/share.h"
 #include "core/health.h"
@@ -65,6 +66,7 @@ struct life {
     _Atomic bool        telling;  /* the healer is inside on_event */
     _Atomic uint32_t    news;     /* as turn, for those who wait for several servers */
     _Atomic uint32_t    waiting;
+    struct flights      flights;  /* with a lock of its own */
 };
 
 struct mend_client {

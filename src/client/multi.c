@@ -19,6 +19,7 @@ struct part {
     struct link   *link;
     bool           over;
     bool           retried; /* the link that it had first died idle */
+    bool           doubts;  /* what is asked yet is asked for the second time, each key by itself */
 };
 
 /* Where a key lives, and how it travels. */
@@ -32,6 +33,7 @@ struct multi {
     struct call          call;
     enum wire_verb       verb;
     const mend_item     *items; /* of a set */
+    const struct wire_question *questions; /* of a fetch: one for each key */
     struct answer       *answers;
     struct home         *homes; /* by key, in the order given */
     struct want         *wants; /* grouped by server */
@@ -55,6 +57,11 @@ static struct wire_question question(struct multi *m, const struct want *w)
         q.exptime = exptime_of(m->call.io, item->store.ttl_s);
         q.behind_delete = m->homes[w->into - m->answers].lost != 0;
     }
+    if (m->questions) {
+        q = m->questions[w->into - m->answers];
+        q.key = w->key;
+        q.key_binary = w->key_binary;
+    }
     return q;
 }
 
@@ -62,7 +69,7 @@ static void ask_next(struct multi *m, struct part *p)
 {
     struct want *w = &m->wants[p->asked];
 
-    if (m->verb == WIRE_GET && !w->key_binary && p->end - p->asked > 1) {
+    if (m->verb == WIRE_GET && !w->key_binary && !p->doubts && p->end - p->asked > 1) {
         size_t took = conn_ask_many(&p->link->conn, w, p->end - p->asked);
         p->asked += took;
         if (took)
@@ -88,9 +95,19 @@ static void give(struct multi *m, struct part *p, bool forgiven)
     p->link = NULL;
 }
 
-/* Of the wants that were asked, those that may be asked again come to the end, to be asked with the rest. Returns
+static bool may_ask_again(const struct answer *a)
+{
+    return a->again;
+}
+
+static bool is_doubtful(const struct answer *a)
+{
+    return a->doubtful;
+}
+
+/* Of the wants that were asked, those of such an answer come to the end, to be asked with the rest. Returns
  * whether there is anything to ask; *lost: whether some failed for good. */
-static bool take_back(struct multi *m, struct part *p, bool *lost)
+static bool take_back(struct multi *m, struct part *p, bool (*such)(const struct answer *), bool *lost)
 {
     size_t first = p->asked;
 
@@ -98,7 +115,7 @@ static bool take_back(struct multi *m, struct part *p, bool *lost)
     for (size_t i = p->asked; i-- > p->first;) {
         struct answer *into = m->wants[i].into;
         *lost |= into->status < 0 && !into->again;
-        if (!into->again)
+        if (!such(into))
             continue;
         answer_reset(into);
         struct want w = m->wants[--first];
@@ -116,13 +133,22 @@ static void mourn(struct multi *m, struct part *p)
     struct answer like = {.status = p->link->conn.broke};
     bool          served = p->link->pooled || like.status == MEND_E_SERVER;
     bool          lost = true;
-    bool          again = !p->retried && served && like.status != MEND_E_TIMEOUT && take_back(m, p, &lost);
+    bool          again = !p->retried && served && like.status != MEND_E_TIMEOUT && take_back(m, p, may_ask_again, &lost);
 
     answer_fail_text(&like, like.status, p->link->conn.why);
     give(m, p, again && !lost && like.status != MEND_E_PROTOCOL);
     p->retried = true;
     if (!again)
         fail_rest(m, p, &like);
+}
+
+/* All are answered: an empty value in a gets' answer may be a lease's stub, which only a get of its own would tell. */
+static bool look_again(struct multi *m, struct part *p)
+{
+    bool lost, any = m->verb == WIRE_GET && take_back(m, p, is_doubtful, &lost);
+
+    p->doubts |= any;
+    return any;
 }
 
 /* What can be done for a part without waiting. */
@@ -132,6 +158,10 @@ static void advance(struct multi *m, struct part *p)
 
     while (p->asked < p->end && conn_takes(c))
         ask_next(m, p);
+    if (c->state == CONN_READY && p->asked == p->end && link_over(p->link) && look_again(m, p)) {
+        ask_next(m, p); /* so that the link is not over; the rest comes with the next round */
+        return;
+    }
     if (c->state == CONN_BROKEN)
         mourn(m, p);
     else if (p->asked == p->end && link_over(p->link)) {
@@ -260,11 +290,12 @@ struct source {
     const mend_bytes *keys;
     const mend_item  *items;
     const mend_call  *options;
+    const struct wire_question *questions; /* with a key in each */
 };
 
 static mend_bytes key_at(const struct source *from, size_t i)
 {
-    return from->items ? from->items[i].key : from->keys[i];
+    return from->items ? from->items[i].key : from->questions ? from->questions[i].key : from->keys[i];
 }
 
 static struct server *server_at(struct multi *m, const struct source *from, size_t i)
@@ -371,7 +402,7 @@ static void name_servers(struct multi *m, mend_replies *rs)
 }
 
 /* What a call about many returns: a bad argument first, since only the caller can mend it. */
-static mend_status verdict(const struct answer *answers, size_t n)
+mend_status multi_verdict(const struct answer *answers, size_t n)
 {
     mend_status first = MEND_OK;
 
@@ -387,11 +418,12 @@ static mend_status verdict(const struct answer *answers, size_t n)
 static mend_status tell(struct multi *m, mend_replies *rs)
 {
     for (size_t i = 0; i < rs->count; i++) {
-        m->answers[i].ttl_s = MEND_TTL_UNKNOWN; /* a gets does not tell, whatever a lone mg may */
+        if (!m->questions)
+            m->answers[i].ttl_s = MEND_TTL_UNKNOWN; /* a gets does not tell, whatever a lone mg may */
         reply_show(&rs->at[i], &m->answers[i]);
     }
     name_servers(m, rs);
-    return verdict(m->answers, rs->count);
+    return multi_verdict(m->answers, rs->count);
 }
 
 /* ---- The calls ---- */
@@ -417,12 +449,12 @@ static mend_status lose_all(struct multi *m, const struct source *from, size_t n
 
 static mend_status run(struct mend_client *c, const struct source *from, size_t n, enum wire_verb verb, mend_replies *rs)
 {
-    struct multi m = {.verb = verb, .items = from->items};
+    struct multi m = {.verb = verb, .items = from->items, .questions = from->questions};
     const char  *why;
     size_t       key_bytes = 0;
 
     rs->count = 0;
-    if (!c || (n && !from->keys && !from->items))
+    if (!c || (n && !from->keys && !from->items && !from->questions))
         return MEND_E_ARGUMENT;
     mend_status status = check_call(from->options, &why);
     if (!status)
@@ -440,6 +472,10 @@ static mend_status run(struct mend_client *c, const struct source *from, size_t 
         key_bytes += key_at(from, i).len <= KEY_MAX ? key_at(from, i).len : 0;
     if (!prepare(&m, n, key_bytes))
         return refuse_all(rs, lose_all(&m, from, n), "out of memory for the call");
+    if (wire_writes(verb))
+        for (size_t i = 0; i < n; i++)
+            if (key_at(from, i).data)
+                flights_wrote(&m.call.life->flights, key_at(from, i));
     deal(&m, from, n);
     int before = cancel_off();
     run_parts(&m);
@@ -478,6 +514,16 @@ mend_status mend_delete_multi(mend_client *c, const mend_bytes *keys, size_t n, 
     return run_quietly(c, &(struct source){.keys = keys}, n, WIRE_DELETE, rs);
 }
 
+mend_status multi_ask(struct mend_client *c, const struct wire_question *questions, size_t n, const mend_call *options, mend_replies *rs)
+{
+    return run(c, &(struct source){.questions = questions, .options = options}, n, WIRE_FETCH, rs);
+}
+
+mend_status multi_refuse(struct mend_client *c, size_t n, mend_status status, const char *why, mend_replies *rs)
+{
+    return replies_begin(rs, n, &c->memory) ? refuse_all(rs, status, why) : MEND_E_MEMORY;
+}
+
 /* ---- Every server ---- */
 
 /* One question to each: part i is server i, and its only want. */
@@ -495,7 +541,7 @@ static void deal_each(struct multi *m, mend_bytes key)
 /* The first failure becomes the reply, with the server whose it is. */
 static mend_status tell_first(struct multi *m, const mend_replies *rs, mend_reply *reply)
 {
-    mend_status status = verdict(m->answers, rs->count);
+    mend_status status = multi_verdict(m->answers, rs->count);
     size_t      i = 0;
 
     if (!reply)
@@ -528,6 +574,8 @@ static mend_status ask_each(struct mend_client *c, enum wire_verb verb, mend_rep
         return reply_refuse(reply, MEND_E_MEMORY, "out of memory for the call");
     }
     call_clock(&m.call, NULL);
+    if (verb == WIRE_FLUSH_ALL)
+        flights_wrote_all(&m.call.life->flights);
     m.answers = m.own->answers;
     deal_each(&m, c->trial_key);
     int before = cancel_off();

@@ -12,6 +12,7 @@ static void reset(mend_reply *r)
     r->ttl_s = MEND_TTL_UNKNOWN;
     r->data = r->error = r->server = "";
     r->len = 0;
+    r->source = MEND_SOURCE_NONE;
 }
 
 mend_status reply_refuse(mend_reply *r, mend_status status, const char *error)

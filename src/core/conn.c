@@ -45,7 +45,8 @@ static void become(struct conn *c, enum conn_state next)
 void answer_reset(struct answer *a)
 {
     a->status = MEND_OK;
-    a->done = a->maybe_applied = a->again = false;
+    a->done = a->maybe_applied = a->again = a->doubtful = false;
+    a->lease = 0;
     a->flags = 0;
     a->cas = a->number = 0;
     a->ttl_s = MEND_TTL_UNKNOWN;
@@ -413,7 +414,7 @@ static void read_refusal(struct conn *c, const struct wire_head *h)
 {
     bool knows_no_meta = c->asks == WIRE_META && (h->kind == WIRE_CLIENT_ERROR || (h->kind == WIRE_ERROR && h->text.len == 0));
 
-    if (wire_means(h) == MEND_E_AUTH)
+    if (wire_means(h, ask_at(c, 0)->verb) == MEND_E_AUTH)
         conn_fail(c, MEND_E_AUTH, "the server wants authentication");
     else if (knows_no_meta) {
         line_next(c);
@@ -521,10 +522,12 @@ static void value_begins(struct conn *c, struct want *w, const struct wire_head 
     c->value_left = h->size + 2;
     if (!into)
         return;
-    into->status = MEND_OK;
+    into->status = wire_means(h, verb);
     into->flags = h->flags;
     into->cas = h->cas;
     into->ttl_s = h->ttl_s;
+    into->lease = h->lease;
+    into->doubtful = verb == WIRE_GET_MANY && c->asks == WIRE_META && h->size == 0 && into->status == MEND_OK;
     if (is_counter(verb) && (h->size == 0 || h->size > COUNTER_MAX)) {
         conn_fail(c, MEND_E_PROTOCOL, "a counter that is not a number");
         return;
@@ -593,7 +596,7 @@ static void read_error(struct conn *c, struct ask *a, const struct wire_head *h)
         return;
     }
 
-    mend_status   status = wire_means(h);
+    mend_status   status = wire_means(h, a->verb);
     bool          keeps = status > 0 || (h->kind == WIRE_SERVER_ERROR && (speaks(c, a) == WIRE_META || !wire_lists(a->verb)));
     struct want  *wants = a->many ? a->many : &a->one;
 
@@ -641,8 +644,9 @@ static void read_meta(struct conn *c, struct ask *a, const struct wire_head *h)
         into->flags = h->flags;
         into->cas = h->cas;
         into->ttl_s = h->ttl_s;
+        into->lease = h->lease;
     }
-    done(into, wire_means(h));
+    done(into, wire_means(h, a->verb));
     line_next(c);
 }
 
@@ -672,7 +676,7 @@ static void read_classic(struct conn *c, struct ask *a, const struct wire_head *
     }
     if (into)
         into->number = h->number;
-    done(into, wire_means(h));
+    done(into, wire_means(h, a->verb));
     line_next(c);
 }
 

@@ -35,6 +35,8 @@ struct answer {
     bool        done;
     bool        maybe_applied; /* a write that failed, of which the server may have got a byte */
     bool        again;         /* failed, and asking once more on another connection can do no harm */
+    bool        doubtful;      /* an empty hit of a gets, which may be a lease's stub: a get of its own would tell */
+    uint8_t     lease;         /* enum wire_lease, of several; with a cas even if it is a miss */
     uint32_t    flags;
     uint64_t    cas, number;
     int64_t     ttl_s;

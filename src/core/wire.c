@@ -25,8 +25,8 @@ static const struct {
 } verbs[WIRE_VERBS] = {
     [WIRE_GET] = {TEXT("mg "), TEXT(" v f c t k"), TEXT("gets "), false, false},
     [WIRE_GET_AND_TOUCH] = {TEXT("mg "), TEXT(" v f c t k"), TEXT("gats "), false, true},
-    [WIRE_EXISTS] = {TEXT("mg "), TEXT(" f c t k"), TEXT("gets "), false, false},
-    [WIRE_TOUCH] = {TEXT("mg "), TEXT(" k"), TEXT("touch "), false, true},
+    [WIRE_EXISTS] = {TEXT("mg "), TEXT(" f c t s k"), TEXT("gets "), false, false},
+    [WIRE_TOUCH] = {TEXT("mg "), TEXT(" f s k"), TEXT("touch "), false, true},
     [WIRE_SET] = {TEXT("ms "), TEXT(" c"), TEXT("set "), true, true},
     [WIRE_ADD] = {TEXT("ms "), TEXT(" c ME"), TEXT("add "), true, true},
     [WIRE_REPLACE] = {TEXT("ms "), TEXT(" c MR"), TEXT("replace "), true, true},
@@ -39,6 +39,9 @@ static const struct {
     [WIRE_FLUSH_ALL] = {TEXT("flush_all"), TEXT(""), TEXT("flush_all"), false, true},
     [WIRE_PROVE] = {TEXT("mg "), TEXT(" k v"), TEXT("gets "), false, false},
     [WIRE_GET_MANY] = {TEXT(""), TEXT(""), TEXT("gets"), false, false},
+    [WIRE_FETCH] = {TEXT("mg "), TEXT(" v f c t k"), TEXT("gets "), false, false}, /* a stub that nobody hears of is gone soon */
+    [WIRE_STALE] = {TEXT("md "), TEXT(" I"), TEXT("delete "), false, true},
+    [WIRE_RELEASE] = {TEXT("md "), TEXT(""), TEXT("delete "), false, true},
 };
 
 bool wire_carries_value(enum wire_verb verb)
@@ -141,6 +144,18 @@ static char *put_meta(char *p, const struct wire_question *q, uint64_t opaque)
             p = put_number(PUT(p, " J"), q->initial);
             p = put_time(PUT(p, " N"), q->exptime);
         }
+        break;
+    case WIRE_FETCH:
+        p = put_number(PUT(p, " N"), (uint64_t)q->lease_s);
+        if (q->refresh_s)
+            p = put_number(PUT(p, " R"), (uint64_t)q->refresh_s);
+        break;
+    case WIRE_STALE:
+        p = put_time(PUT(p, " T"), q->exptime);
+        /* fall through */
+    case WIRE_RELEASE:
+        if (q->cas)
+            p = put_number(PUT(p, " C"), q->cas);
         break;
     case WIRE_GET:
     case WIRE_EXISTS:
@@ -310,6 +325,22 @@ static bool read_flags(struct wire_head *h, const char *p, const char *end)
             if (!line_number(&p, UINT64_MAX, &h->opaque))
                 return false;
             h->has_opaque = true;
+            break;
+        case 's':
+            if (!line_number(&p, WIRE_VALUE_MAX, &n))
+                return false;
+            h->has_size = true;
+            if (h->kind == WIRE_HD) /* a VA's stands before its flags */
+                h->size = n;
+            break;
+        case 'W':
+            h->lease |= WIRE_WON;
+            break;
+        case 'Z':
+            h->lease |= WIRE_TAKEN;
+            break;
+        case 'X':
+            h->lease |= WIRE_OLD;
             break;
         default:
             while (p < end && *p != ' ')
@@ -493,6 +524,9 @@ bool wire_fits(enum wire_kind kind, enum wire_verb verb, enum wire_dialect diale
         [WIRE_FLUSH_ALL] = KIND(OK),
         [WIRE_PROVE] = KIND(VA) | KIND(HD) | KIND(EN) | KIND(OK),
         [WIRE_GET_MANY] = KIND(VALUE) | KIND(END),
+        [WIRE_FETCH] = KIND(VA) | KIND(EN),
+        [WIRE_STALE] = KIND(HD) | KIND(OK) | KIND(NF) | KIND(EX),
+        [WIRE_RELEASE] = KIND(HD) | KIND(OK) | KIND(NF) | KIND(EX),
     };
     static const unsigned values = KIND(VALUE) | KIND(END);
     static const unsigned stored = KIND(STORED) | KIND(NOT_STORED);
@@ -514,6 +548,9 @@ bool wire_fits(enum wire_kind kind, enum wire_verb verb, enum wire_dialect diale
         [WIRE_FLUSH_ALL] = KIND(OK),
         [WIRE_PROVE] = values,
         [WIRE_GET_MANY] = values,
+        [WIRE_FETCH] = values,
+        [WIRE_STALE] = KIND(DELETED) | KIND(NOT_FOUND),
+        [WIRE_RELEASE] = KIND(DELETED) | KIND(NOT_FOUND),
     };
     return (((dialect == WIRE_META ? meta : classic)[verb] | always) >> kind & 1) != 0;
 }
@@ -524,7 +561,13 @@ static bool begins(mend_bytes text, const char *with)
     return text.len >= n && memcmp(text.data, with, n) == 0;
 }
 
-mend_status wire_means(const struct wire_head *h)
+/* There is an item, and nothing in it. */
+static bool empty(const struct wire_head *h)
+{
+    return h->size == 0 && (h->kind == WIRE_VA || h->kind == WIRE_VALUE || (h->kind == WIRE_HD && h->has_size));
+}
+
+mend_status wire_means(const struct wire_head *h, enum wire_verb verb)
 {
     static const mend_status meaning[WIRE_KINDS] = {
         [WIRE_HD] = MEND_OK,
@@ -553,5 +596,9 @@ mend_status wire_means(const struct wire_head *h)
         return MEND_E_AUTH;
     if (h->kind == WIRE_SERVER_ERROR && begins(h->text, "object too large for cache"))
         return MEND_TOO_LARGE;
+    if (empty(h) && h->lease & (WIRE_WON | WIRE_TAKEN))
+        return MEND_MISS;
+    if (empty(h) && h->flags == WIRE_FLAGS_ABSENT)
+        return verb == WIRE_FETCH ? MEND_ABSENT : MEND_MISS;
     return meaning[h->kind];
 }

@@ -41,6 +41,9 @@ enum wire_verb {
     WIRE_FLUSH_ALL,
     WIRE_PROVE,    /* a get of the trial key, that tells what the server speaks, and that it serves */
     WIRE_GET_MANY, /* one classic gets of many keys: written by wire_many, not wire_ask */
+    WIRE_FETCH,    /* meta: a get that takes a lease where there is nothing, or where the value is to be refreshed; classic: a get */
+    WIRE_STALE,    /* meta: the value stays for exptime more, and the next to fetch it refreshes it; classic: a delete. With a cas (meta): if nobody stored since */
+    WIRE_RELEASE,  /* meta: a delete, if nobody stored since the cas; classic: a delete */
     WIRE_VERBS
 };
 
@@ -55,7 +58,11 @@ struct wire_question {
     uint64_t       delta, initial;
     bool           create;
     bool           behind_delete; /* the key is deleted first, by a question of the connection's own */
+    int64_t        lease_s, refresh_s; /* FETCH: how long the lease holds; the part at its end of an item's life in which one refreshes it, 0: none */
 };
+
+/* An empty item with these flags is a negative answer: a fetch has loaded it, and there is no such thing. */
+enum { WIRE_FLAGS_ABSENT = MEND_FLAGS_ABSENT };
 
 /* Above this a value is not copied behind its head line: the connection sends it, and
  * the CRLF behind it, from where it lies. 16 KB: a copy that costs less than a span more. */
@@ -100,11 +107,19 @@ enum wire_kind {
     WIRE_KINDS
 };
 
+/* What a meta answer says of leases. */
+enum wire_lease {
+    WIRE_WON = 1,   /* W: whoever asked is to load the value */
+    WIRE_TAKEN = 2, /* Z: somebody else is at it */
+    WIRE_OLD = 4,   /* X: the value was made stale */
+};
+
 struct wire_head {
     enum wire_kind kind;
-    bool           has_opaque, has_cas, key_binary;
+    bool           has_opaque, has_cas, has_size, key_binary;
+    uint8_t        lease; /* enum wire_lease, of several */
     uint32_t       flags;
-    uint64_t       size;   /* VA, VALUE: bytes of the value that follows */
+    uint64_t       size;   /* VA, VALUE: bytes of the value that follows; HD, has_size: of the item's */
     uint64_t       number; /* NUMBER */
     uint64_t       cas;
     int64_t        ttl_s; /* as mend_reply */
@@ -130,8 +145,9 @@ int wire_value(struct wire_head *h, const char *p, size_t n, mend_bytes key);
 /* Whether a head of this kind can answer this question. Errors can answer any. */
 bool wire_fits(enum wire_kind kind, enum wire_verb verb, enum wire_dialect dialect);
 
-/* What a head says, in our words; text is that of an error. */
-mend_status wire_means(const struct wire_head *h);
+/* What a head says, in our words; text is that of an error. A lease's stub, and a negative answer, are misses, though
+ * memcached has an empty item there; to a FETCH the latter is MEND_ABSENT. */
+mend_status wire_means(const struct wire_head *h, enum wire_verb verb);
 
 /* A decimal number at p, of at most `most`. Returns where it ends, or NULL if there is none or it is larger. */
 const char *wire_number(const char *p, const char *end, uint64_t most, uint64_t *number);

@@ -34,7 +34,7 @@ static void check_span(mend_bytes b, const char *p, int line)
 
 static void check_head(const struct wire_head *h, const char *p, int line)
 {
-    mend_status status = wire_means(h);
+    mend_status status = wire_means(h, WIRE_GET);
 
     must(line >= 2 && line <= WIRE_LINE_MAX);
     must(h->kind < WIRE_KINDS);

@@ -45,7 +45,7 @@ static void layout(void **state)
         SIZE(mend_reply, 112), AT(mend_reply, status, 0), AT(mend_reply, maybe_applied, 4), AT(mend_reply, flags, 8),
             AT(mend_reply, cas, 16), AT(mend_reply, ttl_s, 24), AT(mend_reply, number, 32), AT(mend_reply, data, 40),
             AT(mend_reply, len, 48), AT(mend_reply, error, 56), AT(mend_reply, server, 64), AT(mend_reply, own, 72),
-            AT(mend_reply, reserved, 80),
+            AT(mend_reply, source, 80), AT(mend_reply, reserved, 88),
         SIZE(mend_replies, 56), AT(mend_replies, count, 0), AT(mend_replies, at, 8), AT(mend_replies, own, 16),
             AT(mend_replies, reserved, 24),
     };
@@ -70,7 +70,9 @@ static void reserved_words(void **state)
     RESERVED(mend_call, 4);
     RESERVED(mend_store, 4);
     RESERVED(mend_count, 4);
-    RESERVED(mend_reply, 4);
+    RESERVED(mend_reply, 3);
+    RESERVED(mend_loaded, 4);
+    RESERVED(mend_recipe, 6);
     RESERVED(mend_replies, 4);
 #undef RESERVED
 }

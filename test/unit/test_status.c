@@ -21,6 +21,7 @@ static const struct {
     ROW(MEND_OK, 0),          ROW(MEND_MISS, 1),        ROW(MEND_EXISTS, 2),     ROW(MEND_NOT_STORED, 3),  ROW(MEND_TOO_LARGE, 4),
     ROW(MEND_NOT_NUMBER, 5),  ROW(MEND_E_ARGUMENT, -1), ROW(MEND_E_MEMORY, -2),  ROW(MEND_E_TIMEOUT, -3),  ROW(MEND_E_DOWN, -4),
     ROW(MEND_E_BUSY, -5),     ROW(MEND_E_IO, -6),       ROW(MEND_E_SERVER, -7),  ROW(MEND_E_PROTOCOL, -8), ROW(MEND_E_AUTH, -9),
+    ROW(MEND_ABSENT, 6),      ROW(MEND_E_LOADER, -10),
 };
 enum { ROWS = sizeof rows / sizeof *rows };
 
