@@ -415,13 +415,14 @@ struct member {
     struct crowd *crowd;
     int           number;
     pthread_t     thread;
+    mend_reply    reply; /* here, since one of them is cancelled */
 };
 
 static void *member_main(void *arg)
 {
     struct member *m = arg;
     struct crowd  *c = m->crowd;
-    mend_reply     r = MEND_REPLY;
+    mend_reply    *r = &m->reply;
     char           key[64] = "key";
 
     if (c->prefix)
@@ -429,21 +430,20 @@ static void *member_main(void *arg)
     c->ready++;
     while (c->ready < CROWD)
         pause_ms(1);
-    switch (mend_fetch(c->client, S(key), c->recipe, &r)) {
+    switch (mend_fetch(c->client, S(key), c->recipe, r)) {
     case MEND_OK:
         c->ok++;
-        c->sources[r.source]++;
-        c->wrong += strcmp(r.data, key) != 0;
+        c->sources[r->source]++;
+        c->wrong += strcmp(r->data, key) != 0;
         break;
     case MEND_E_BUSY:
         c->busy++;
         break;
     default:
-        print_error("%s: %s\n", mend_status_name(r.status), r.error);
+        print_error("%s: %s\n", mend_status_name(r->status), r->error);
         c->other++;
         break;
     }
-    mend_reply_free(&r);
     return NULL;
 }
 
@@ -452,11 +452,13 @@ static void go(struct crowd *c)
     struct member members[CROWD];
 
     for (int i = 0; i < CROWD; i++) {
-        members[i] = (struct member){.crowd = c, .number = i};
+        members[i] = (struct member){.crowd = c, .number = i, .reply = MEND_REPLY};
         assert_int_equal(pthread_create(&members[i].thread, NULL, member_main, &members[i]), 0);
     }
-    for (int i = 0; i < CROWD; i++)
+    for (int i = 0; i < CROWD; i++) {
         pthread_join(members[i].thread, NULL);
+        mend_reply_free(&members[i].reply);
+    }
     assert_int_equal(c->wrong, 0);
     assert_int_equal(c->other, 0);
 }
@@ -591,7 +593,7 @@ static void a_cancelled_loader_holds_up_nobody(void **state)
     struct db     db = {.meanwhile = waits_in_the_loader};
     mend_recipe   recipe = recipe_of(&db);
     struct crowd  crowd = {.client = c, .recipe = &recipe, .ready = CROWD};
-    struct member member = {.crowd = &crowd};
+    struct member member = {.crowd = &crowd, .reply = MEND_REPLY};
 
     recipe.loads_max = 1;
     recipe.wait_ms = 1000;
@@ -600,6 +602,7 @@ static void a_cancelled_loader_holds_up_nobody(void **state)
     await(db.now == 1, SOON_MS);
     pthread_cancel(member.thread);
     pthread_join(member.thread, NULL);
+    mend_reply_free(&member.reply);
     db.meanwhile = NULL;
     must_be(MEND_OK, mend_fetch(c, S("key"), &recipe, &r), &r); /* after three quarters of wait_ms: the lease is lost */
     must_say(MEND_SOURCE_LOADED, "key", &r);

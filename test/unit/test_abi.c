@@ -46,6 +46,11 @@ static void layout(void **state)
             AT(mend_reply, cas, 16), AT(mend_reply, ttl_s, 24), AT(mend_reply, number, 32), AT(mend_reply, data, 40),
             AT(mend_reply, len, 48), AT(mend_reply, error, 56), AT(mend_reply, server, 64), AT(mend_reply, own, 72),
             AT(mend_reply, source, 80), AT(mend_reply, reserved, 88),
+        SIZE(mend_loaded, 56), AT(mend_loaded, flags, 0), AT(mend_loaded, ttl_s, 8), AT(mend_loaded, own, 16), AT(mend_loaded, reserved, 24),
+        SIZE(mend_recipe, 168), AT(mend_recipe, load, 0), AT(mend_recipe, load_many, 8), AT(mend_recipe, context, 16),
+            AT(mend_recipe, ttl_s, 24), AT(mend_recipe, refresh_s, 32), AT(mend_recipe, stale_s, 36), AT(mend_recipe, absent_ttl_s, 40),
+            AT(mend_recipe, lease_s, 44), AT(mend_recipe, wait_ms, 48), AT(mend_recipe, loads_max, 52), AT(mend_recipe, local_ttl_ms, 56),
+            AT(mend_recipe, call, 64), AT(mend_recipe, reserved, 120),
         SIZE(mend_replies, 56), AT(mend_replies, count, 0), AT(mend_replies, at, 8), AT(mend_replies, own, 16),
             AT(mend_replies, reserved, 24),
     };
@@ -86,6 +91,9 @@ static void numbers(void **state)
         {MEND_DISTRIBUTION_MODULA, 3},          {MEND_DISTRIBUTION_CRC32, 4},  {MEND_STATE_NEW, 0},
         {MEND_STATE_UP, 1},                     {MEND_STATE_DOUBTFUL, 2},      {MEND_STATE_DOWN, 3},
         {MEND_STATE_TRIAL, 4},                  {MEND_EVENT_DOWN, 1},          {MEND_EVENT_BACK, 2},
+        {MEND_SOURCE_NONE, 0},                  {MEND_SOURCE_CACHE, 1},        {MEND_SOURCE_STALE, 2},
+        {MEND_SOURCE_LOADED, 3},                {MEND_SOURCE_SHARED, 4},       {MEND_SOURCE_LOCAL, 5},
+        {MEND_FLAGS_ABSENT, 1835363940},        {sizeof(mend_source), 4},
         {MEND_TTL_NEVER, -1},                   {MEND_TTL_UNKNOWN, -2},        {MEND_ZERO, INT_MIN},
         {sizeof(mend_status), sizeof(int)},     {sizeof(mend_state), 4},       {sizeof(mend_distribution), 4},
     };
