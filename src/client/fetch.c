@@ -104,11 +104,13 @@ static mend_status fill_recipe(mend_recipe *recipe, const mend_recipe *given, bo
 /* What is asked of the cache. Stale values live on behind their ttl_s, so a refresh is due that much earlier. */
 static struct wire_question cache_question(const mend_recipe *recipe, mend_bytes key, bool binary)
 {
+    enum { LEASE_MAX_S = 60 * 60 * 24 * 30 }; /* above it memcached takes it for Unix time */
+
     return (struct wire_question){
         .verb = WIRE_FETCH,
         .key = key,
         .key_binary = binary,
-        .lease_s = recipe->lease_s,
+        .lease_s = recipe->lease_s < LEASE_MAX_S ? recipe->lease_s : LEASE_MAX_S,
         .refresh_s = recipe->ttl_s ? recipe->refresh_s + (int64_t)recipe->stale_s : 0,
     };
 }
@@ -341,7 +343,7 @@ static bool closing_question(const struct fetch *f, const struct flight *flight,
     int64_t left = had->ttl_s == MEND_TTL_NEVER ? 0 : had->ttl_s - (now - f->asked) / MS(1000) - 1;
     bool    stays = has_value(had) && a->status < 0;
     q->verb = stays ? WIRE_STALE : WIRE_RELEASE;
-    q->exptime = left;
+    q->exptime = exptime_of(f->call.io, left);
     return !stays || left > 0 || had->ttl_s == MEND_TTL_NEVER;
 }
 
@@ -434,6 +436,22 @@ static bool wait_for_fleet(struct fetch *f, struct flight *flight, uint64_t *lea
     return false;
 }
 
+/* There is no memory to load with. A lease is another's then. */
+static void no_flight(struct fetch *f)
+{
+    struct wire_question q = {.verb = WIRE_RELEASE, .key = f->key, .key_binary = f->binary, .cas = f->a->cas};
+    struct answer        released = {.value.memory = &f->client->memory};
+
+    if (has_value(f->a)) {
+        serve(f);
+        return;
+    }
+    answer_reset(&released);
+    if (won(f->a))
+        call_ask(&f->call, &f->recipe->call, &q, false, &released);
+    answer_fail(f->a, MEND_E_MEMORY, "out of memory for the load");
+}
+
 /* Somebody in this process leads. */
 static void follow(struct fetch *f, struct flight *flight)
 {
@@ -457,7 +475,7 @@ static void missed(struct fetch *f, int cancel)
     struct flight  *flight = flights_enter(flights, io, f->key, lease, &leads);
 
     if (!flight) {
-        answer_fail(f->a, MEND_E_MEMORY, "out of memory for the load");
+        no_flight(f);
         return;
     }
     if (leads) {
@@ -594,7 +612,7 @@ static void sort_one(struct one *one)
     one->lease = won(f->a) ? f->a->cas : 0;
     one->flight = flights_enter(&f->call.life->flights, f->call.io, f->key, one->lease, &one->leads);
     if (!one->flight)
-        answer_fail(f->a, MEND_E_MEMORY, "out of memory for the load");
+        no_flight(f);
     else if (one->leads && !one->lease && wait_for_fleet(f, one->flight, &one->lease)) {
         land_served(f, one->flight);
         one->flight = NULL;

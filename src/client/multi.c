@@ -430,8 +430,12 @@ static mend_status tell(struct multi *m, mend_replies *rs)
 
 static mend_status refuse_all(mend_replies *rs, mend_status status, const char *why)
 {
-    for (size_t i = 0; i < rs->count; i++)
+    struct replies_own *own = rs->own;
+
+    for (size_t i = 0; i < rs->count; i++) {
+        answer_fail(&own->answers[i], status, why);
         reply_refuse(&rs->at[i], status, why);
+    }
     return status;
 }
 

@@ -536,6 +536,8 @@ static void value_begins(struct conn *c, struct want *w, const struct wire_head 
         return;
 
     into->value.len = 0;
+    if (into->status > 0) /* an item without a value: a lease must not be lost for want of a byte */
+        return;
     if (h->size <= c->value_max && buf_reserve(&into->value, (size_t)h->size + 1)) {
         c->sink = into;
         return;

@@ -612,6 +612,61 @@ static void a_cancelled_loader_holds_up_nobody(void **state)
     mend_close(c);
 }
 
+/* ---- Two loads that want each other ---- */
+struct pair {
+    mend_client *client;
+    const char  *keys[2];
+    atomic_int   loading, busy;
+};
+
+struct half {
+    struct pair *pair;
+    int          number;
+    pthread_t    thread;
+    mend_status  status;
+};
+
+static int load_with_the_other(void *context, mend_bytes key, mend_loaded *out, int left_ms)
+{
+    struct half *h = context;
+    mend_reply   r = MEND_REPLY;
+    mend_recipe  recipe = {.load = load_with_the_other, .context = h, .wait_ms = 200};
+
+    (void)left_ms;
+    h->pair->loading++;
+    while (h->pair->loading < 2)
+        pause_ms(1);
+    h->pair->busy += mend_fetch(h->pair->client, S(h->pair->keys[!h->number]), &recipe, &r) == MEND_E_BUSY;
+    mend_reply_free(&r);
+    return mend_loaded_set(out, key);
+}
+
+static void *half_main(void *arg)
+{
+    struct half *h = arg;
+    mend_reply   r = MEND_REPLY;
+    mend_recipe  recipe = {.load = load_with_the_other, .context = h, .ttl_s = 100, .wait_ms = 20000};
+
+    h->status = mend_fetch(h->pair->client, S(h->pair->keys[h->number]), &recipe, &r);
+    mend_reply_free(&r);
+    return NULL;
+}
+
+static void two_loads_that_want_each_other_end(void **state)
+{
+    (void)state;
+    struct pair pair = {.client = open_client(), .keys = {"this", "that"}};
+    struct half halves[2] = {{.pair = &pair, .number = 0}, {.pair = &pair, .number = 1}};
+
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(pthread_create(&halves[i].thread, NULL, half_main, &halves[i]), 0);
+    for (int i = 0; i < 2; i++)
+        pthread_join(halves[i].thread, NULL);
+    assert_true(halves[0].status == MEND_OK && halves[1].status == MEND_OK);
+    assert_true(pair.busy >= 1); /* the other may have been served then */
+    mend_close(pair.client);
+}
+
 /* ---- Without a cache --------------------------------------------------------------------------------------- */
 static mend_client *open_nowhere(void)
 {
@@ -825,6 +880,45 @@ static void many_keys_are_one_load(void **state)
     assert_int_equal(memory.live, 0);
 }
 
+/* Each request for memory fails once: nothing hangs, nothing is wrong or lost, and the next fetch works. */
+static void without_memory(void **state)
+{
+    (void)state;
+    static struct counted memory;
+    mend_client          *c = open_up(&MEND_CONFIG(.servers = server.name, .timeout_ms = 5000, .allocator = counted_hooks(&memory)));
+    struct db             db = {0};
+    mend_recipe           one = recipe_of(&db), many = {.load_many = load_many, .context = &db, .ttl_s = 100};
+    bool                  failed = true;
+
+    for (int nth = 1; failed; nth++) {
+        mend_reply   r = MEND_REPLY;
+        mend_replies rs = MEND_REPLIES;
+        char         prefix[32], names[MANY][16];
+        mend_bytes   keys[MANY];
+
+        snprintf(prefix, sizeof prefix, "m%d:", nth);
+        name_keys(names, keys, prefix);
+        long asked = memory.requests;
+        memory.fail_at = asked + nth;
+        mend_status status = mend_fetch(c, keys[0], &one, &r);
+        must(status != MEND_OK || (r.len == keys[0].len && memcmp(r.data, keys[0].data, r.len) == 0), "%d: \"%s\"", nth, r.data);
+        must(status == MEND_OK || status == MEND_E_MEMORY || status == MEND_E_LOADER, "%d: %s", nth, mend_status_name(status));
+        status = mend_fetch_multi(c, keys, 9, &many, &rs);
+        for (size_t i = 0; i < rs.count; i++)
+            must(rs.at[i].status != MEND_OK || (rs.at[i].len == keys[i].len && memcmp(rs.at[i].data, keys[i].data, rs.at[i].len) == 0), "%d", nth);
+        failed = memory.requests >= memory.fail_at;
+        memory.fail_at = 0;
+        must_be(MEND_OK, mend_fetch(c, keys[0], &one, &r), &r);
+        must_be(MEND_OK, mend_fetch_multi(c, keys, 9, &many, &rs), &rs.at[0]);
+        mend_replies_free(&rs);
+        mend_reply_free(&r);
+        assert_true(nth < 1000);
+    }
+    mend_close(c);
+    assert_int_equal(memory.live, 0);
+    assert_int_equal(memory.strange, 0);
+}
+
 static void *fetches_many(void *arg)
 {
     struct crowd *crowd = arg;
@@ -886,11 +980,13 @@ int main(void)
         cmocka_unit_test(waits_end_after_wait_ms),
         cmocka_unit_test(a_load_from_before_a_write_serves_nobody_after_it),
         cmocka_unit_test(a_cancelled_loader_holds_up_nobody),
+        cmocka_unit_test(two_loads_that_want_each_other_end),
         cmocka_unit_test(one_load_for_all_threads_while_it_is_down),
         cmocka_unit_test(loads_are_bounded_while_it_is_down),
         cmocka_unit_test(what_was_loaded_is_kept_here),
         cmocka_unit_test(what_is_kept_is_bounded),
         cmocka_unit_test(many_keys_are_one_load),
+        cmocka_unit_test(without_memory),
         cmocka_unit_test(many_keys_of_many_threads),
     };
     return cmocka_run_group_tests_name("fetch", tests, begins, ends);
