@@ -70,7 +70,7 @@ enum {
     MEND_E_MEMORY = -2,   /* no memory (or thread, or descriptor), or a value over value_max_bytes */
     MEND_E_TIMEOUT = -3,  /* the server did not answer by the deadline */
     MEND_E_DOWN = -4,     /* the server is known to be down; returned at once */
-    MEND_E_BUSY = -5,     /* all connections_max were in use until the deadline; mend_fetch: no load, its own or another's, was had within wait_ms */
+    MEND_E_BUSY = -5,     /* no turn was had in time: all connections_max were in use; or (mend_fetch) others loaded */
     MEND_E_IO = -6,       /* the connection was refused, reset or closed */
     MEND_E_SERVER = -7,   /* the server answered with an error of its own (SERVER_ERROR, say) */
     MEND_E_PROTOCOL = -8, /* the server's answer makes no sense, or is not to this question */
@@ -411,36 +411,37 @@ MEND_API mend_status mend_flush_all(mend_client *client, mend_reply *reply);
 MEND_API mend_status mend_set_multi(mend_client *client, const mend_item *items, size_t n, mend_replies *replies);
 MEND_API mend_status mend_delete_multi(mend_client *client, const mend_bytes *keys, size_t n, mend_replies *replies);
 
-/* ---- Get or load: the fallback, built in --------------------------------------------------
+/* ---- Get or load: the fallback, built in ---------------------------------------------
  *
  *     static int load_user(void *db, mend_bytes key, mend_loaded *out, int left_ms)
  *     {
  *         struct row *row = db_find(db, key.data, key.len);
- *         if (!row)
- *             return MEND_ABSENT;
- *         return mend_loaded_set(out, mend_mem(row->bytes, row->size));
+ *         return row ? mend_loaded_set(out, mend_mem(row->bytes, row->size)) : MEND_ABSENT;
  *     }
  *
  *     static const mend_recipe user = {.load = load_user, .ttl_s = 300, .refresh_s = 30, .stale_s = 60};
  *
  *     switch (mend_fetch(cache, mend_str("user:42"), &user, &r)) {
- *     case MEND_OK:       use(r.data, r.len);   break;   // r.source says where from
- *     case MEND_ABSENT:   no_such_user();       break;
- *     default:            sorry(r.error);       break;   // the loader failed, or there was no turn to load
+ *     case MEND_OK:     use(r.data, r.len);   break;   // r.source says where from
+ *     case MEND_ABSENT: no_such_user();       break;
+ *     default:          sorry(r.error);       break;   // the loader failed, or there was no turn to load
  *     }
  *
- * A hit is returned. A miss is loaded once: by one thread of this process, for all that ask for the
- * key meanwhile; and by one process of the fleet, by leases of the meta protocol. The others wait for
- * it, wait_ms at most, or are served what is stale. What was loaded is stored by the lease, so that a
- * write or delete while it was loaded wins. A server that speaks only the classic protocol has no leases: there
- * one thread of each process loads, stores by an add, and a delete in between may lose.
+ * A hit is returned. A miss is loaded once: by one thread of this process, for all that ask for
+ * the key meanwhile; and by one process of the fleet, by leases of the meta protocol. The others
+ * wait for it, wait_ms at most, or are served what is stale. What was loaded is stored by the
+ * lease, so that a write or a delete while it was loaded wins. A server that speaks only the
+ * classic protocol has no leases: there one thread of each process loads, and stores by an add,
+ * which overwrites nothing newer; but a delete in between loses.
  *
- * While the cache cannot be asked, what is fetched is loaded, still once a key at a time in this process, and by
- * loads_max threads at once. The status is then the load's: the cache's failure is none of the caller's.
+ * While the cache cannot be asked, what is fetched is loaded, still once a key at a time in this
+ * process, and by loads_max threads at once. The status is then the load's: that the cache failed
+ * is not the caller's affair.
  *
- * Plain gets and stores of the same keys may be mixed in. To them, a key whose load is under way and a negative answer
- * are misses; but to memcached there is an item, and mend_add says MEND_NOT_STORED. A plain get of a stale value is a hit, and may
- * use up the one turn to refresh it. All who fetch a key should do so by the same recipe. */
+ * Plain calls for the same keys may be mixed in. To gets, a key whose load is under way and a
+ * negative answer are misses; but to memcached there is an item, and mend_add says
+ * MEND_NOT_STORED. A plain get of a stale value is a hit, and may use up the one turn to refresh
+ * it. All who fetch a key should do so by the same recipe. */
 
 /* Where a loader puts what it loaded. The library's, for the length of the load. */
 typedef struct mend_loaded {
@@ -450,56 +451,69 @@ typedef struct mend_loaded {
     uintptr_t reserved[4];
 } mend_loaded;
 
-/* Copies a value there, in place of any before: the span is the caller's again. MEND_OK, or MEND_E_MEMORY. */
+/* Copies a value there, in place of any before: the span stays the caller's. MEND_OK, MEND_E_MEMORY
+ * or MEND_E_ARGUMENT. */
 MEND_API mend_status mend_loaded_set(mend_loaded *loaded, mend_bytes value);
 
-/* Loads the value of key. Runs on the thread of the call that fetches, which holds nothing meanwhile, and can be
- * cancelled there; it is not to be left by longjmp or a C++ exception. It returns 0 after mend_loaded_set;
- * MEND_ABSENT: there is no such thing; anything else: it failed, and the fetch is MEND_E_LOADER with that number
- * in reply->number (as an int64_t). left_ms is for how long those who wait for it will yet do so; the load may take longer, but
- * wants to be bounded by its own means. It may use the client, and fetch other keys; its own is
+/* Loads the value of key. Runs on the thread of the call that fetches, which holds nothing
+ * meanwhile, and may be cancelled there; it is not to be left by longjmp or a C++ exception. It
+ * returns 0 after mend_loaded_set; MEND_ABSENT: there is no such thing; anything else: it failed,
+ * and the fetch is MEND_E_LOADER, with that number in reply->number (as an int64_t).
+ * left_ms: for how long those who wait for it will yet do so. The load may take longer, but it is
+ * for the loader to bound it. It may use the client, and fetch other keys; its own is
  * MEND_E_ARGUMENT to it. Two loads that fetch each other's key wait for wait_ms. */
 typedef int mend_load(void *context, mend_bytes key, mend_loaded *out, int left_ms);
 
-/* Loads many: out[i] is for keys[i], each once. Returns 0; then those that were not set are absent. Anything else: those that
- * were not set have failed. */
+/* Loads many: out[i] is for keys[i], each once. Returns 0: those that were not set are absent.
+ * Anything else: those that were not set have failed. */
 typedef int mend_load_many(void *context, const mend_bytes *keys, mend_loaded *out, size_t n, int left_ms);
 
-/* How to fetch. 0 is the default; MEND_ZERO is zero. All numbers but ttl_s up to 10^9. */
+/* How to fetch. 0 is the default; MEND_ZERO is zero, where zero makes sense. The ints go up to 10^9. */
 typedef struct mend_recipe {
     mend_load      *load;
     mend_load_many *load_many; /* mend_fetch_multi loads by this, if it is there */
     void           *context;   /* the loaders' */
-    int64_t ttl_s;        /* how long a value is fresh: 0: for ever */
-    int refresh_s;        /* the part at the end of ttl_s in which one caller loads it anew, while the others are served: 0: none; less than ttl_s */
-    int stale_s;          /* for how long after ttl_s it is served yet, as MEND_SOURCE_STALE, while one caller loads it, or when a load fails: 0: not at all */
-    int absent_ttl_s;     /* for how long MEND_ABSENT is kept in the cache: 10; MEND_ZERO: not at all */
-    int lease_s;          /* for how long other processes leave a load to the one that began it: 10. Longer than a load takes */
-    int wait_ms;          /* how long to wait for the load of another, or for a turn to load: 1000; MEND_ZERO: not at all. After three
-                           * quarters of it a load that another process has begun is made in this one, too */
-    int loads_max;        /* begin no load while so many run, of any recipe with this client: 32. A loader's own fetches are not held up */
-    int local_ttl_ms;     /* for how long what was loaded while the cache could not be asked is kept in this process, and
-                           * served while that lasts: 0: not at all. Up to 1024 values of 64 KB, 4 MB in all. Dropped by this
-                           * process's own writes of the key */
-    mend_call call;       /* as of any get: timeout_ms is for each question to the cache, not for loads nor for waits */
+
+    int64_t ttl_s;    /* how long a value is fresh: for ever */
+    int refresh_s;    /* in this last part of ttl_s one caller loads it anew, while the others are served: 0.
+                       * Less than ttl_s */
+    int stale_s;      /* for so long after ttl_s it is served yet, as MEND_SOURCE_STALE, while one caller loads
+                       * it, or when that fails: 0 */
+    int absent_ttl_s; /* for how long the cache keeps that there is no such thing: 10; MEND_ZERO: not at all */
+    int lease_s;      /* for how long other processes leave a load to the one that began it: 10. Longer than
+                       * a load takes */
+    int wait_ms;      /* how long to wait for the load of another, or for a turn to load: 1000; MEND_ZERO: not
+                       * at all. When three quarters of it are over, a load that another process has begun
+                       * is made here, too, since that process may be dead */
+    int loads_max;    /* begin no load while so many run with this client, by any recipe: 32. What a loader
+                       * fetches itself is not held up */
+    int local_ttl_ms; /* for how long what was loaded while the cache could not be asked is kept in this process,
+                       * and served while it still cannot: 0, not at all. Up to 1024 values, of 64 KB at
+                       * most, 4 MB in all; this process's own writes of a key drop it */
+
+    mend_call call;        /* as of any get: timeout_ms is for each question to the cache, not for loads nor waits */
     uintptr_t reserved[6]; /* zero */
 } mend_recipe;
 
-/* An empty item with these flags is a negative answer ("mend", in ASCII). To other clients it is an empty hit. */
+/* An empty item with these flags ("mend", in ASCII) is a negative answer. To clients of other makes it is an empty hit. */
 #define MEND_FLAGS_ABSENT 0x6d656e64
 
-/* Gets the value of key, or loads it. MEND_OK; MEND_ABSENT; MEND_E_LOADER; MEND_E_BUSY: there was no turn to load within
- * wait_ms, or the thread that loads it took longer; MEND_E_ARGUMENT, with the field's name; MEND_E_MEMORY. reply->cas is 0 where
- * a loaded value was not stored; reply->ttl_s is what is left of the recipe's ttl_s.
- * If a load fails while there is a value yet that may be served, that is served. */
+/* Gets the value of key, or loads it. MEND_OK; MEND_ABSENT; MEND_E_LOADER; MEND_E_BUSY: there was no
+ * turn to load within wait_ms, or another thread is loading it still; MEND_E_ARGUMENT, in words that
+ * name the field; MEND_E_MEMORY. reply->cas is 0 if what was loaded was not stored by this call;
+ * reply->ttl_s is what is left of the recipe's ttl_s. If a load fails while there is a value that may be served yet,
+ * that is the answer. */
 MEND_API mend_status mend_fetch(mend_client *client, mend_bytes key, const mend_recipe *recipe, mend_reply *reply);
 
-/* ...of many: one round to all servers, one load of all that is missing (one by one if there is no load_many), then those that others load are
- * waited for. wait_ms is for all of them. Returns as mend_get_multi does; an answer > 0 of an element is no failure. */
-MEND_API mend_status mend_fetch_multi(mend_client *client, const mend_bytes *keys, size_t n, const mend_recipe *recipe, mend_replies *replies);
+/* ...of many: one round to all servers, one load of all that is missing (one by one if there is no
+ * load_many), one round to store it; then what others load is waited for, wait_ms in all. Returns
+ * as mend_get_multi does; an answer > 0 of an element is no failure. */
+MEND_API mend_status mend_fetch_multi(mend_client *client, const mend_bytes *keys, size_t n, const mend_recipe *recipe,
+                                      mend_replies *replies);
 
-/* What changed is loaded anew by the next who fetches it, and the old value is served to the others meanwhile, for stale_s (1 or more)
- * at most. MEND_MISS: there is none. On the classic protocol it is a delete. reply may be NULL. */
+/* The value has changed: the next who fetches it loads it, and the others are served the old one
+ * meanwhile, for stale_s (1 or more) at most. MEND_MISS: there is none. Over the classic protocol
+ * it is a delete. reply may be NULL. */
 MEND_API mend_status mend_make_stale(mend_client *client, mend_bytes key, int stale_s, mend_reply *reply);
 
 #ifdef __cplusplus

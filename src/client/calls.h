@@ -28,9 +28,11 @@ bool        check_zero(const uintptr_t *reserved, size_t n); /* the words of a s
  * its own. All was checked before. */
 struct server *call_ask(struct call *call, const mend_call *options, const struct wire_question *q, bool large, struct answer *a);
 
-/* Asks many at once, each by its own question, whose verbs may differ; as mend_get_multi otherwise, but that hits have their ttl_s. */
-mend_status multi_ask(struct mend_client *c, const struct wire_question *questions, size_t n, const mend_call *options, mend_replies *rs);
-mend_status multi_refuse(struct mend_client *c, size_t n, mend_status status, const char *why, mend_replies *rs); /* all n of them */
+/* Asks many at once, each by its own question, whose verbs may differ; as mend_get_multi otherwise, but that hits have
+ * their ttl_s. multi_refuse: all n of them get that answer. */
+mend_status multi_ask(struct mend_client *c, const struct wire_question *questions, size_t n, const mend_call *options,
+                      mend_replies *rs);
+mend_status multi_refuse(struct mend_client *c, size_t n, mend_status status, const char *why, mend_replies *rs);
 mend_status multi_verdict(const struct answer *answers, size_t n); /* what a call about many returns */
 
 /* A relative ttl as memcached wants it. */

@@ -221,7 +221,9 @@ static void judge(struct flight *flight, const mend_recipe *recipe, const mend_l
     else if (result == 0 || (many && a->done)) {
         a->status = MEND_OK;
         a->flags = out->flags;
-        a->ttl_s = out->ttl_s > 0 ? out->ttl_s : out->ttl_s < 0 ? MEND_TTL_UNKNOWN : recipe->ttl_s ? recipe->ttl_s : MEND_TTL_NEVER;
+        a->ttl_s = out->ttl_s ? out->ttl_s : recipe->ttl_s ? recipe->ttl_s : MEND_TTL_NEVER;
+        if (out->ttl_s < 0) /* not to be stored */
+            a->ttl_s = MEND_TTL_UNKNOWN;
     } else {
         snprintf(text, sizeof text, "the loader failed with %d", result);
         answer_fail_text(a, MEND_E_LOADER, text);
@@ -319,8 +321,8 @@ static void load(struct loads *l, int cancel)
 /* ---- Storing ---- */
 
 /* What is to be said to the cache of a load; the answer that was there before is `had`. False: nothing. */
-static bool closing_question(const struct fetch *f, const struct flight *flight, uint64_t lease, const struct answer *had, nstime now,
-                             struct wire_question *q)
+static bool closing_question(const struct fetch *f, const struct flight *flight, uint64_t lease, const struct answer *had,
+                             nstime now, struct wire_question *q)
 {
     const struct answer *a = &flight->answer;
     const mend_recipe   *recipe = f->recipe;
@@ -502,7 +504,7 @@ mend_status mend_fetch(mend_client *c, mend_bytes key, const mend_recipe *given,
     const char  *why;
     char         copy[KEY_MAX]; /* the key may lie in the reply's data */
     mend_recipe  recipe;
-    struct fetch f = {.client = c, .recipe = &recipe, .key = mend_mem(copy, key.len)};
+    struct fetch f = {.client = c, .recipe = &recipe};
 
     if (!reply)
         return MEND_E_ARGUMENT;
@@ -513,7 +515,7 @@ mend_status mend_fetch(mend_client *c, mend_bytes key, const mend_recipe *given,
         status = call_begin(&f.call, c, &why);
     if (status)
         return reply_refuse(reply, status, why);
-    memcpy(copy, key.data, key.len);
+    f.key = mend_mem(memcpy(copy, key.data, key.len), key.len);
     if (flights_mine(&f.call.life->flights, f.key))
         return reply_refuse(reply, MEND_E_ARGUMENT, "a loader fetches the key that it is to load");
     struct reply_own *own = reply_begin(reply, &c->memory);
@@ -560,7 +562,8 @@ struct many {
 
 static bool make_room(struct many *m, const mend_bytes *keys, size_t n)
 {
-    size_t a_key = sizeof *m->ones + sizeof *m->questions + sizeof *m->loads.outs + sizeof *m->loads.keys + sizeof *m->loads.flights + sizeof *m->led;
+    size_t a_load = sizeof *m->loads.outs + sizeof *m->loads.keys + sizeof *m->loads.flights + sizeof *m->led;
+    size_t a_key = sizeof *m->ones + sizeof *m->questions + a_load;
     size_t bytes = 0;
 
     for (size_t i = 0; i < n; i++)

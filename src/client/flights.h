@@ -86,7 +86,8 @@ void flights_leave(struct flights *f, struct flight *flight);
 void flights_wrote(struct flights *f, mend_bytes key);
 void flights_wrote_all(struct flights *f);
 
-/* A turn to load, while fewer than `most` do: or at once, where this thread has one. False: the deadline came. *taken: to be given back. */
+/* A turn to load, while fewer than `most` do; or at once, where this thread has one. False: the deadline came. *taken: it is
+ * to be given back. */
 bool flights_turn(struct flights *f, struct flight *flight, struct io *io, unsigned most, nstime deadline, bool *taken);
 void flights_turn_over(struct flights *f, struct io *io);
 

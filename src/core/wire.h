@@ -41,8 +41,9 @@ enum wire_verb {
     WIRE_FLUSH_ALL,
     WIRE_PROVE,    /* a get of the trial key, that tells what the server speaks, and that it serves */
     WIRE_GET_MANY, /* one classic gets of many keys: written by wire_many, not wire_ask */
-    WIRE_FETCH,    /* meta: a get that takes a lease where there is nothing, or where the value is to be refreshed; classic: a get */
-    WIRE_STALE,    /* meta: the value stays for exptime more, and the next to fetch it refreshes it; classic: a delete. With a cas (meta): if nobody stored since */
+    WIRE_FETCH,    /* meta: a get that takes a lease where there is no value, or one to be refreshed; classic: a get */
+    WIRE_STALE,    /* meta: the value stays for exptime more, and the next to fetch it refreshes it (with a cas: if nobody
+                    * stored since); classic: a delete */
     WIRE_RELEASE,  /* meta: a delete, if nobody stored since the cas; classic: a delete */
     WIRE_VERBS
 };
@@ -58,7 +59,7 @@ struct wire_question {
     uint64_t       delta, initial;
     bool           create;
     bool           behind_delete; /* the key is deleted first, by a question of the connection's own */
-    int64_t        lease_s, refresh_s; /* FETCH: how long the lease holds; the part at its end of an item's life in which one refreshes it, 0: none */
+    int64_t        lease_s, refresh_s; /* FETCH: how long the lease holds; in which last part of its life one refreshes it */
 };
 
 /* An empty item with these flags is a negative answer: a fetch has loaded it, and there is no such thing. */

@@ -227,6 +227,7 @@ static void nested(struct db *db, mend_bytes key)
     struct db   inner = {.value = "inner"};
     mend_recipe recipe = recipe_of(&inner);
 
+    recipe.loads_max = 1; /* which the outer load has: what a loader fetches needs no turn of its own */
     db->others_status = mend_fetch(db->client, key, &recipe, &r);
     must_be(MEND_OK, mend_fetch(db->client, S("inner"), &recipe, &r), &r);
     assert_int_equal(inner.loads, 1);
@@ -241,7 +242,7 @@ static void a_loader_may_fetch_but_not_its_own_key(void **state)
     struct db    db = {.client = c, .meanwhile = nested};
     mend_recipe  recipe = recipe_of(&db);
 
-    recipe.loads_max = 1; /* what a loader fetches needs no turn of its own */
+    recipe.loads_max = 1;
     must_be(MEND_OK, mend_fetch(c, S("outer"), &recipe, &r), &r);
     assert_int_equal(db.others_status, MEND_E_ARGUMENT);
     mend_reply_free(&r);
@@ -577,6 +578,50 @@ static void a_load_from_before_a_write_serves_nobody_after_it(void **state)
     mend_close(c);
 }
 
+/* Whose miss arrives when the load that it missed is over. */
+static struct {
+    struct hostile *server;
+    struct late     late;
+    atomic_int      gets;
+} slow_miss;
+
+static enum hostile_next the_second_get_is_slow(struct toy_ask *ask, void *context)
+{
+    (void)context;
+    if (!toy_is(ask, "gets") || ++slow_miss.gets != 2)
+        return hostile_answer(ask);
+    hostile_prepare(ask);
+    pause_ms(300);
+    return hostile_write(ask, ask->answer, ask->length) ? HOSTILE_GO_ON : HOSTILE_CLOSE;
+}
+
+static void another_misses(struct db *db, mend_bytes key)
+{
+    (void)key;
+    slow_miss.late = (struct late){.db = db, .client = db->client};
+    assert_int_equal(pthread_create(&slow_miss.late.thread, NULL, fetches_late, &slow_miss.late), 0);
+    await(slow_miss.gets == 2, SOON_MS);
+}
+
+static void a_late_miss_looks_once_more(void **state)
+{
+    (void)state;
+    struct hostile *h = hostile_start(HOSTILE_CLASSIC);
+    mend_client    *c = open_up(&MEND_CONFIG(.servers = hostile_name(h), .timeout_ms = 5000));
+    mend_reply      r = MEND_REPLY;
+    struct db       db = {.client = c, .value = "before", .meanwhile = another_misses};
+    mend_recipe     recipe = recipe_of(&db);
+
+    hostile_behave(h, the_second_get_is_slow, NULL);
+    must_be(MEND_OK, mend_fetch(c, S("key"), &recipe, &r), &r);
+    pthread_join(slow_miss.late.thread, NULL);
+    assert_int_equal(db.others_source, MEND_SOURCE_CACHE);
+    assert_string_equal(db.others_data, "before");
+    mend_reply_free(&r);
+    mend_close(c);
+    hostile_stop(h);
+}
+
 static void waits_in_the_loader(struct db *db, mend_bytes key)
 {
     (void)db;
@@ -890,6 +935,9 @@ static void without_memory(void **state)
     mend_recipe           one = recipe_of(&db), many = {.load_many = load_many, .context = &db, .ttl_s = 100};
     bool                  failed = true;
 
+    one.lease_s = many.lease_s = 1000;
+    one.wait_ms = many.wait_ms = 200000; /* a lease that were lost would cost most of that */
+    int64_t began = now_ms();
     for (int nth = 1; failed; nth++) {
         mend_reply   r = MEND_REPLY;
         mend_replies rs = MEND_REPLIES;
@@ -914,6 +962,7 @@ static void without_memory(void **state)
         mend_reply_free(&r);
         assert_true(nth < 1000);
     }
+    assert_true(now_ms() - began < 60000);
     mend_close(c);
     assert_int_equal(memory.live, 0);
     assert_int_equal(memory.strange, 0);
@@ -979,6 +1028,7 @@ int main(void)
         cmocka_unit_test(one_load_for_all_threads_over_classic),
         cmocka_unit_test(waits_end_after_wait_ms),
         cmocka_unit_test(a_load_from_before_a_write_serves_nobody_after_it),
+        cmocka_unit_test(a_late_miss_looks_once_more),
         cmocka_unit_test(a_cancelled_loader_holds_up_nobody),
         cmocka_unit_test(two_loads_that_want_each_other_end),
         cmocka_unit_test(one_load_for_all_threads_while_it_is_down),
