@@ -718,7 +718,7 @@ static bool read_next_value(struct conn *c, struct ask *a)
     if (w->into->done || c->sent < a->ends)
         return false;
     size_t head = (size_t)wire_value(&h, p, have, w->key);
-    if (!head || have - head < h.size + 2 || h.size > c->value_max)
+    if (!head || h.size == 0 || have - head < h.size + 2 || h.size > c->value_max) /* empty: perhaps a lease's stub */
         return false;
     const char *end = p + head + h.size;
     if (end[0] != '\r' || end[1] != '\n' || !buf_reserve(&w->into->value, h.size + 1))
