@@ -199,8 +199,10 @@ void journal_note(struct journal *j, mend_bytes key, nstime now, bool zombie)
 
     pthread_mutex_lock(&j->lock);
     struct note *n = find(j, key, hash);
-    if (n && n->state != WAITING)
+    if (n && n->state != WAITING) {
+        zombie |= n->state == LATER; /* the one that it waits for is still about */
         become(j, n, WAITING);
+    }
     if (!n && !(n = new_note(j, key, hash))) {
         tear_locked(j, now);
         n = new_note(j, key, hash);
