@@ -60,7 +60,8 @@ static void measure(size_t which)
         got += innocents[which].ask(client, asked, &r) == innocents[which].answer;
         turned_away += r.status == MEND_E_DOWN || mend_get(client, mend_str("other"), &r) < 0;
     }
-    struct seen seen = seen_at(client, 0);
+    struct seen seen;
+    await((seen = seen_at(client, 0)).state == MEND_STATE_UP || seen.falls, 1000); /* for the deletes that refused stores leave to be made it is tried, and DOUBTFUL for that long */
     bool        unharmed = got == times && !turned_away && seen.state == MEND_STATE_UP && seen.falls == 0 && seen.failures == 0;
     figure_tell(&(struct figure){.id = innocents[which].id, .what = innocents[which].what, .target = "UP, 0 falls", .unit = "falls",
                                  .value = seen.falls, .verdict = unharmed ? FIGURE_KEPT : FIGURE_MISSED},

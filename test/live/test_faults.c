@@ -3,8 +3,9 @@
  * A row of the table is a fault. Eight threads get and set through one client while it is made and undone; every call
  * is timed, every value names its key and its version, and what came of it is printed: calls, the slowest, how long
  * until calls returned at once, how long until the cache answered again, wrong answers. A wrong answer is another
- * key's value, half of one, one never written, one older than what was acknowledged before the question (but for
- * writes that were said to be maybe applied), and, where the server kept its memory, none at all.
+ * key's value, half of one, one never written, one older than the last write of its key that had ended before the
+ * question, whether that was done or failed (but for writes that were said to be maybe applied, where a proxy may hold
+ * them for as long as it likes), and, where the server kept its memory and no write was lost, none at all.
  *
  * Packets are dropped in a network namespace of our own; where we may not have one that test is skipped, and says so.
  * Under ThreadSanitizer only the rows of sixty-four threads run: it is slow, and cannot follow a fork.
@@ -40,6 +41,7 @@ enum {
     TELLERS_MAX = 64,
     BACK_WITHIN_MS = 2500, /* heal_max_ms, twice, and time for a slow start: generous; the real figure is the benchmark's */
     CALM_MS = 60,          /* traffic before, and after */
+    ZOMBIE_MS = 300,
     RAWS = 256,
 };
 
@@ -66,7 +68,8 @@ struct fault {
 /* A key is written by one thread and read by all. */
 struct entry {
     char             name[16];
-    atomic_uint      begun, acknowledged; /* versions, from 1 */
+    atomic_uint      begun, acknowledged, ended; /* versions, from 1; ended: acknowledged, or failed */
+    atomic_bool      lost; /* a write of it has failed, and has been made up for by a delete, or will be */
     _Atomic uint64_t maybe[VERSIONS / 64]; /* those that may yet be applied, whatever came after them */
 };
 
@@ -190,13 +193,29 @@ static void is_wrong(struct story *s, const char *what, const struct entry *e, c
                  e->acknowledged, mend_status_name(r->status), r->len, r->data);
 }
 
-/* acknowledged: as it was when the question was asked. */
-static void judge(struct story *s, struct entry *e, unsigned acknowledged, const mend_reply *r)
+/* Not by a key, of which a write was lost: the server may be well. */
+static bool says_down(const mend_reply *r)
+{
+    return r->status == MEND_E_DOWN && strcmp(r->error, mend_status_text(MEND_E_DOWN)) == 0;
+}
+
+/* What was known of a key when a question was asked. */
+struct known {
+    unsigned acknowledged, ended;
+};
+
+static struct known known_of(struct entry *e)
+{
+    return (struct known){e->acknowledged, e->ended};
+}
+
+static void judge(struct story *s, struct entry *e, struct known before, const mend_reply *r)
 {
     if (r->status < 0)
         return;
     if (r->status == MEND_MISS) {
-        if (acknowledged && !s->fault->forgets)
+        bool writing = e->begun != e->acknowledged; /* it may be failing */
+        if (before.acknowledged && !s->fault->forgets && !writing && !e->lost)
             is_wrong(s, "lost:", e, r);
         return;
     }
@@ -205,7 +224,7 @@ static void judge(struct story *s, struct entry *e, unsigned acknowledged, const
         is_wrong(s, "not a value of", e, r);
     else if (version > e->begun)
         is_wrong(s, "never written:", e, r);
-    else if (version < acknowledged && !maybe_applied(e, version))
+    else if (version < before.ended && !(s->fault->proxied && maybe_applied(e, version)))
         is_wrong(s, "old:", e, r);
 }
 
@@ -236,7 +255,7 @@ static void begins(struct teller *t)
     t->began = now_ns();
 }
 
-static void ended(struct teller *t, mend_status status)
+static void ended(struct teller *t, mend_status status, bool down)
 {
     struct story *s = t->story;
     int64_t       now = now_ns(), took = now - t->began;
@@ -246,7 +265,7 @@ static void ended(struct teller *t, mend_status status)
     s->calls++;
     s->failed += status < 0;
     s->came[status - STATUS_LOW]++;
-    if (status == MEND_E_DOWN)
+    if (down)
         keep_first(&s->down_at, now);
     if (status == MEND_OK || status == MEND_MISS)
         keep_first(&s->served_at, now);
@@ -256,10 +275,11 @@ static void gets(struct teller *t, mend_reply *r)
 {
     struct story *s = t->story;
     struct entry *e = &s->entries[chance(t, KEYS)];
-    unsigned      acknowledged = e->acknowledged;
+    struct known  before = known_of(e);
     begins(t);
-    ended(t, mend_get(s->client, S(e->name), r));
-    judge(s, e, acknowledged, r);
+    mend_get(s->client, S(e->name), r);
+    ended(t, r->status, says_down(r));
+    judge(s, e, before, r);
 }
 
 static void gets_many(struct teller *t, mend_replies *rs)
@@ -267,17 +287,21 @@ static void gets_many(struct teller *t, mend_replies *rs)
     enum { MANY = 8 };
     struct story *s = t->story;
     struct entry *e[MANY];
-    unsigned      acknowledged[MANY];
+    struct known  before[MANY];
     mend_bytes    keys[MANY];
+    bool          down = false;
     for (int i = 0; i < MANY; i++) {
         e[i] = &s->entries[chance(t, KEYS)];
-        acknowledged[i] = e[i]->acknowledged;
+        before[i] = known_of(e[i]);
         keys[i] = S(e[i]->name);
     }
     begins(t);
-    ended(t, mend_get_multi(s->client, keys, MANY, rs));
-    for (int i = 0; i < MANY; i++)
-        judge(s, e[i], acknowledged[i], &rs->at[i]);
+    mend_status status = mend_get_multi(s->client, keys, MANY, rs);
+    for (size_t i = 0; i < rs->count; i++)
+        down |= says_down(&rs->at[i]);
+    ended(t, status, down);
+    for (size_t i = 0; i < rs->count; i++)
+        judge(s, e[i], before[i], &rs->at[i]);
 }
 
 static void sets(struct teller *t, mend_reply *r)
@@ -291,11 +315,14 @@ static void sets(struct teller *t, mend_reply *r)
     e->begun = version;
     begins(t);
     mend_status status = mend_set(s->client, S(e->name), value, NULL, r);
-    ended(t, status);
+    ended(t, status, says_down(r));
     if (r->maybe_applied)
         e->maybe[version / 64] |= (uint64_t)1 << version % 64;
+    if (status < 0)
+        e->lost = true;
     if (status == MEND_OK)
         e->acknowledged = version;
+    e->ended = version;
     if (status > 0 || status == MEND_E_ARGUMENT)
         is_wrong(s, "set", e, r);
 }
@@ -611,7 +638,7 @@ static void begin(struct story *s, const struct fault *fault)
     int count = fault->threads ? fault->threads : 8;
     s->timeout_ms = fault->timeout_ms ? fault->timeout_ms : TIMEOUT_MS;
     s->client = open_up(&MEND_CONFIG(.servers = name, .timeout_ms = s->timeout_ms, .connections_idle_max = fault->idle_max ? fault->idle_max : count,
-                                     .allocator = {allocate, reallocate, release, NULL}));
+                                     .zombie_ms = ZOMBIE_MS, .allocator = {allocate, reallocate, release, NULL}));
     for (int i = 0; i < KEYS; i++)
         snprintf(s->entries[i].name, sizeof s->entries[i].name, "key:%d", i);
     assert_int_equal(pthread_create(&s->metronome, NULL, beat, s), 0);
@@ -676,6 +703,19 @@ static void is_down(struct story *s)
     mend_reply_free(&r);
 }
 
+/* In the end every lost write has been made up for. */
+static void all_is_fresh(struct story *s)
+{
+    mend_reply r = MEND_REPLY;
+    await(seen_at(s->client, 0).journal_keys == 0, SOON_MS);
+    for (int i = 0; i < KEYS; i++) {
+        struct entry *e = &s->entries[i];
+        await(mend_get(s->client, S(e->name), &r) >= 0, SOON_MS);
+        judge(s, e, known_of(e), &r);
+    }
+    mend_reply_free(&r);
+}
+
 static void play(void **state)
 {
     const struct fault *fault = *state;
@@ -707,6 +747,7 @@ static void play(void **state)
     long failed = s->failed;
     await(mend_ping(s->client, NULL) == MEND_OK, SOON_MS);
     threads_end(s);
+    all_is_fresh(s);
     int64_t down_ns = s->down_at - made;
     tell(s, down_ns, back_ns);
 
