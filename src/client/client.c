@@ -239,7 +239,7 @@ static void create_classic(struct server *s, struct call *call, const struct wir
 struct server *call_ask(struct call *call, const mend_call *options, const struct wire_question *q, bool large, struct answer *a)
 {
     struct server *s = server_of(call, q->key, options);
-    bool           stale = wire_leaves_stale(q->verb);
+    bool           stale = wire_leaves_stale(q->verb) && !q->by_lease;
     uint32_t       lost = lost_before(s, q->key);
 
     if (lost && !stale)

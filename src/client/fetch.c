@@ -385,6 +385,7 @@ static void load_one(struct fetch *f, struct flight *flight, uint64_t lease, int
     struct wire_question q;
     if (closing_question(f, flight, lease, &had, f->call.io->now(f->call.io), &q)) {
         answer_reset(&stored);
+        q.by_lease = true;
         call_ask(&f->call, &f->recipe->call, &q, false, &stored);
         if (q.verb == WIRE_CAS || q.verb == WIRE_ADD)
             f->a->cas = stored.status == MEND_OK ? stored.cas : 0;
@@ -441,7 +442,7 @@ static bool wait_for_fleet(struct fetch *f, struct flight *flight, uint64_t *lea
 /* There is no memory to load with. A lease is another's then. */
 static void no_flight(struct fetch *f)
 {
-    struct wire_question q = {.verb = WIRE_RELEASE, .key = f->key, .key_binary = f->binary, .cas = f->a->cas};
+    struct wire_question q = {.verb = WIRE_RELEASE, .by_lease = true, .key = f->key, .key_binary = f->binary, .cas = f->a->cas};
     struct answer        released = {.value.memory = &f->client->memory};
 
     if (has_value(f->a)) {

@@ -56,7 +56,7 @@ bool wire_writes(enum wire_verb verb)
 
 bool wire_leaves_stale(enum wire_verb verb)
 {
-    return verbs[verb].writes && verb != WIRE_GET_AND_TOUCH && verb != WIRE_FLUSH_ALL && verb != WIRE_FETCH && verb != WIRE_RELEASE;
+    return verbs[verb].writes && verb != WIRE_GET_AND_TOUCH && verb != WIRE_FLUSH_ALL;
 }
 
 bool wire_lists(enum wire_verb verb)

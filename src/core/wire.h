@@ -58,6 +58,7 @@ struct wire_question {
     uint64_t       cas;
     uint64_t       delta, initial;
     bool           create;
+    bool           by_lease;      /* a fetch's own: it overwrites nothing newer than what it read, so nothing is stale if it fails */
     bool           behind_delete; /* the key is deleted first, by a question of the connection's own */
     int64_t        lease_s, refresh_s; /* FETCH: how long the lease holds; in which last part of its life one refreshes it */
 };
