@@ -21,6 +21,7 @@ enum {
 struct rider {
     const struct wire_question *q;
     struct seat                *seat; /* ABOARD */
+    bool                        again; /* its first link died */
     bool                        evicted;
     struct rider               *next;
 };
@@ -118,7 +119,7 @@ static void evict_locked(struct share *h, struct news *news)
         news->queue = ALL;
     h->queue = NULL;
     h->queue_end = &h->queue;
-    h->queued = 0;
+    h->queued = h->wary = 0;
 }
 
 static void retire_locked(struct share *h, struct news *news)
@@ -137,6 +138,7 @@ static void unqueue_locked(struct share *h, struct rider *rider)
     if (!*at)
         h->queue_end = at;
     h->queued--;
+    h->wary -= rider->again;
 }
 
 /* ---- Leading ---- */
@@ -428,13 +430,13 @@ static enum share_result lead_and_unlock(struct share *h, struct server *s, stru
 
     h->led = true;
     h->since = call->now;
-    bool        gathers = expects_more(h);
+    bool        gathers = expects_more(h), looks = again || h->wary;
     struct gate gate = server_gate(s);
-    if (!gathers && h->link && pool_fresh(h->link, call, gate, again) && !server_shut(s, gate, call->now))
+    if (!gathers && h->link && pool_fresh(h->link, call, gate, looks) && !server_shut(s, gate, call->now))
         link_reuse(h->link, call->now);
     else {
         pthread_mutex_unlock(&h->lock);
-        switch (find_link(h, s, call, again, a)) {
+        switch (find_link(h, s, call, looks, a)) {
         case POOL_LINK:
             break;
         case POOL_WAIT:
@@ -471,6 +473,7 @@ static void enqueue_locked(struct share *h, struct rider *rider)
     *h->queue_end = rider;
     h->queue_end = &rider->next;
     h->queued++;
+    h->wary += rider->again;
 }
 
 /* The answer is in the seat. The lock is held when it begins. */
@@ -580,7 +583,7 @@ enum share_result share_ask(struct server *s, struct call *call, const struct wi
             return lead_and_unlock(h, s, call, q, again, a);
         bool moves = !h->retired && call->now - h->since <= patience(call);
         if (moves && h->queued < SEATS_MAX) {
-            struct rider rider = {.q = q};
+            struct rider rider = {.q = q, .again = again};
             enqueue_locked(h, &rider);
             return ride_and_unlock(h, s, call, &rider, again, a);
         }

@@ -43,7 +43,7 @@ struct share {
     bool            retired; /* takes no more questions */
     struct link    *link;    /* the leader's; or parked here until the next; NULL: none */
     struct rider   *queue, **queue_end;
-    unsigned        queued;
+    unsigned        queued, wary; /* wary: of them, those that had a link die under them: the next is looked at first */
     bool            left_over; /* the last batch was full, and left some in the queue */
     struct seat    *aboard;  /* not landed yet */
     struct seat    *spare;
