@@ -285,10 +285,12 @@ static bool replayed(struct server *s, nstime now)
 enum { FLUSH_LOCK_S = 10, FLUSH_MARK_S = 24 * 60 * 60 };
 static const mend_bytes flush_lock = {"mend:flush-lock", 15}, flush_mark = {"mend:flushed", 12};
 
-static void ask_flush(struct server *s, enum flush next, const struct wire_question *q)
+/* Each question has the time of a call: they are not put together, since what is asked next is up to the answer. */
+static void ask_flush(struct server *s, nstime now, enum flush next, const struct wire_question *q)
 {
     struct trial *t = s->trial;
 
+    extend(s, now + MS(s->life->client->config.timeout_ms));
     t->flush = next;
     answer_reset(&t->said);
     if (conn_ask(&t->link->conn, q, &t->said))
@@ -314,8 +316,7 @@ static bool flushed(struct server *s, nstime now)
         return false;
     switch (t->flush) {
     case FLUSH_NONE:
-        extend(s, now + MS(s->life->client->config.timeout_ms));
-        ask_flush(s, FLUSH_LOOK, &(struct wire_question){.verb = WIRE_GET, .key = flush_mark});
+        ask_flush(s, now, FLUSH_LOOK, &(struct wire_question){.verb = WIRE_GET, .key = flush_mark});
         return false;
     case FLUSH_LOOK:
         if (flushed_since(&t->said, t->torn_at, now))
@@ -323,17 +324,17 @@ static bool flushed(struct server *s, nstime now)
         set.verb = WIRE_ADD;
         set.key = flush_lock;
         set.exptime = FLUSH_LOCK_S;
-        ask_flush(s, FLUSH_LOCK, &set);
+        ask_flush(s, now, FLUSH_LOCK, &set);
         return false;
     case FLUSH_LOCK:
         if (t->said.status == MEND_OK)
-            ask_flush(s, FLUSH_DO, &(struct wire_question){.verb = WIRE_FLUSH_ALL});
+            ask_flush(s, now, FLUSH_DO, &(struct wire_question){.verb = WIRE_FLUSH_ALL});
         else
-            ask_flush(s, FLUSH_WHOSE, &(struct wire_question){.verb = WIRE_GET, .key = flush_lock});
+            ask_flush(s, now, FLUSH_WHOSE, &(struct wire_question){.verb = WIRE_GET, .key = flush_lock});
         return false;
     case FLUSH_WHOSE:
         if (t->said.status == MEND_OK && strcmp(t->said.value.data, s->life->rounds->name) == 0)
-            ask_flush(s, FLUSH_DO, &(struct wire_question){.verb = WIRE_FLUSH_ALL});
+            ask_flush(s, now, FLUSH_DO, &(struct wire_question){.verb = WIRE_FLUSH_ALL});
         else
             failed(s, now, false, t->said.status < 0 ? t->said.error : "its journal overflowed, and another process is just flushing it");
         return false;
@@ -344,12 +345,12 @@ static bool flushed(struct server *s, nstime now)
         }
         set.key = flush_mark;
         set.exptime = FLUSH_MARK_S;
-        ask_flush(s, FLUSH_MARK, &set);
+        ask_flush(s, now, FLUSH_MARK, &set);
         return false;
     case FLUSH_MARK: /* the lock went with the flush */
         set.key = flush_lock;
         set.exptime = FLUSH_LOCK_S;
-        ask_flush(s, FLUSH_HOLD, &set);
+        ask_flush(s, now, FLUSH_HOLD, &set);
         return false;
     case FLUSH_HOLD:
         break;
