@@ -55,6 +55,10 @@ struct life_now {
     size_t         memory, memory_most, blocks;
     unsigned       ended;
     uint64_t       calls;
+    int            zombie_ms, journal_keys_max;
+    int64_t        journal_bytes_max;
+    mend_on_overflow on_overflow;
+    nstime         lost_at[ORACLE_KEYS], lost_latest; /* when the last call for a write of it ended that failed; NEVER: none did */
     bool           calm, closing;
     nstime         all_up_at; /* since when every server has been up, as the healer's rounds saw it; NEVER: one is not */
     unsigned       slow[CALLERS_MAX][NET_SERVERS_MAX]; /* slow calls in this outage */
@@ -195,9 +199,16 @@ static void draw(struct life_now *l)
     l->stalls = dream_below(d, 5) == 0;
     l->memory_fails = dream_below(d, 5) == 0;
     l->hung_names = dream_below(d, 8) == 0;
+    l->zombie_ms = dream_below(d, 4) ? 20 + (int)dream_below(d, 1000) : MEND_ZERO;
+    l->journal_keys_max = dream_below(d, 5) ? 0 : 1 + (int)dream_below(d, 4);
+    l->journal_bytes_max = dream_below(d, 8) ? 0 : 1 + (int64_t)dream_below(d, 1000);
+    l->on_overflow = dream_below(d, 2) ? MEND_ON_OVERFLOW_FLUSH : MEND_ON_OVERFLOW_SERVE;
+    for (unsigned i = 0; i < ORACLE_KEYS; i++)
+        l->lost_at[i] = NEVER;
     bool binary = true;
 
     l->net = net_new(d, l->servers);
+    net_straggle(l->net, l->zombie_ms > 0 ? MS(l->zombie_ms) : 0);
     for (unsigned i = 0; i < l->servers; i++) {
         enum toy_dialect dialect = dialects[dream_below(d, sizeof dialects / sizeof *dialects)];
         net_speak(l->net, i, dialect);
@@ -414,7 +425,44 @@ static bool excused(struct life_now *l, const mend_reply *r)
 static nstime settling(const struct life_now *l)
 {
     nstime names = (l->moves ? MS(1100) + MS(l->timeout_ms) : 0) + (l->slow_names ? MS(100) : 0) + (l->hung_names ? MS(3000) : 0);
-    return MS(l->heal_max_ms) + 2 * MS(l->timeout_ms) + MS(100) + names;
+    nstime replay = 2 * MS(l->timeout_ms); /* a flush, and deletes */
+    return MS(l->heal_max_ms) + 2 * MS(l->timeout_ms) + MS(100) + replay + names;
+}
+
+/* By when a lost write is made up for in a world that is well: by a trial that begins at once, unless deletes were refused
+ * before; and, where there may be a zombie, by another. */
+static nstime making_up(const struct life_now *l)
+{
+    enum { REFUSED_MS = 1000 };
+    return 2 * settling(l) + MS(REFUSED_MS) + (l->zombie_ms > 0 ? MS(l->zombie_ms) : 0);
+}
+
+static bool says_lost(const mend_reply *r)
+{
+    return r->status == MEND_E_DOWN && strncmp(r->error, "a write of this key was lost", 28) == 0;
+}
+
+/* A write has ended: was it lost? */
+static void note_write(struct life_now *l, unsigned key, mend_status status)
+{
+    if (status < 0 && status != MEND_E_ARGUMENT)
+        l->lost_at[key] = l->lost_latest = dream_now(l->dream);
+}
+
+static void note_overflows(const mend_server *s, void *arg)
+{
+    uint64_t **at = arg;
+    *(*at)++ = s->journal_overflows;
+}
+
+/* Whether this answer must not be stale: lost writes of its server are known, all of them. */
+static bool must_be_fresh(struct life_now *l, const mend_reply *r)
+{
+    uint64_t overflows[NET_SERVERS_MAX], *at = overflows;
+    unsigned server = server_of_reply(l, r);
+
+    mend_servers(l->client, note_overflows, &at);
+    return server < l->servers && overflows[server] == 0;
 }
 
 /* After a while in which the process was stopped, we may have taken our own absence for a server's. */
@@ -424,7 +472,7 @@ static bool was_away(const struct life_now *l, const struct span *s)
 }
 
 /* A server that has been well for long enough serves. */
-static void check_healthy(struct life_now *l, const mend_reply *r, const struct span *s)
+static void check_healthy(struct life_now *l, const mend_reply *r, const struct span *s, unsigned key)
 {
     unsigned server = server_of_reply(l, r);
 
@@ -435,6 +483,11 @@ static void check_healthy(struct life_now *l, const mend_reply *r, const struct 
     if (l->memory_fails && r->status == MEND_E_DOWN) /* a trial of a server that is down fails for want of memory, too, and the next has its wait */
         return;
     nstime since = l->at[server].well_since;
+    if (says_lost(r) && since != NEVER) {
+        if (l->lost_at[key] != NEVER && l->lost_at[key] > since)
+            since = l->lost_at[key];
+        since += making_up(l);
+    }
     if (since != NEVER && s->began >= since + settling(l))
         dream_fail(l->dream, "%s from server %u, which has been well since %.6f (%s)", mend_status_name(r->status), server, (double)since / 1e9, r->error);
 }
@@ -574,7 +627,7 @@ static void check_reply(struct caller *c, const mend_reply *r, const struct span
         dream_fail(l->dream, "a reply with a status of %s, and the error \"%s\"", mend_status_name(r->status), r->error);
     if (r->status == MEND_E_ARGUMENT && !(l->binary && key % 4 == 3)) /* servers that hang up twice when asked are taken for classic */
         dream_fail(l->dream, "%s of key %u: %s", what, key, r->error);
-    check_healthy(l, r, s);
+    check_healthy(l, r, s, key);
     if (!single)
         return;
     note_outcome(l, r, s);
@@ -611,7 +664,7 @@ static void get(struct caller *c, unsigned key)
     }
     check_time(c, &s, "get");
     check_reply(c, &c->reply, &s, "get", key, true);
-    oracle_read(l->oracle, key, &c->reply, s.began);
+    oracle_read(l->oracle, key, &c->reply, s.began, must_be_fresh(l, &c->reply));
 }
 
 /* A call for many that has to make room for its replies may find that there is none, from some point of it on. */
@@ -675,7 +728,7 @@ static void get_multi(struct caller *c)
     if (!end_many(c, &s, status, n, keys, "get_multi"))
         return;
     for (unsigned i = 0; i < n; i++)
-        oracle_read(l->oracle, keys[i], &c->replies.at[i], s.began);
+        oracle_read(l->oracle, keys[i], &c->replies.at[i], s.began, must_be_fresh(l, &c->replies.at[i]));
 }
 
 static void forget_multi(struct caller *c)
@@ -686,7 +739,12 @@ static void forget_multi(struct caller *c)
     struct span s = begin_many(c);
     mend_status status = mend_delete_multi(c->life->client, bytes, n, &c->replies);
 
-    end_many(c, &s, status, n, keys, "delete_multi");
+    bool came = end_many(c, &s, status, n, keys, "delete_multi");
+    for (unsigned i = 0; i < n; i++) {
+        mend_status its = came ? c->replies.at[i].status : status;
+        note_write(c->life, keys[i], its);
+        oracle_deleted(c->life->oracle, keys[i], its, s.began);
+    }
 }
 
 static void set(struct caller *c, unsigned key)
@@ -713,6 +771,7 @@ static void set(struct caller *c, unsigned key)
         break;
     }
     check_time(c, &s, "set");
+    note_write(l, key, c->reply.status);
     check_reply(c, &c->reply, &s, "set", key, true);
     oracle_wrote(l->oracle, key, version, &c->reply, s.began);
 }
@@ -732,10 +791,12 @@ static void set_multi(struct caller *c)
     }
     struct span s = begin_many(c);
     mend_status status = mend_set_multi(l->client, items, n, &c->replies);
-    if (!end_many(c, &s, status, n, keys, "set_multi"))
-        return;
-    for (unsigned i = 0; i < n; i++)
-        oracle_wrote(l->oracle, keys[i], versions[i], &c->replies.at[i], s.began);
+    bool came = end_many(c, &s, status, n, keys, "set_multi");
+    for (unsigned i = 0; i < n; i++) {
+        const mend_reply *r = came ? &c->replies.at[i] : &(mend_reply){.status = status, .error = "no replies"};
+        note_write(l, keys[i], r->status);
+        oracle_wrote(l->oracle, keys[i], versions[i], r, s.began);
+    }
 }
 
 static void forget(struct caller *c, unsigned key)
@@ -745,7 +806,9 @@ static void forget(struct caller *c, unsigned key)
 
     mend_delete(l->client, oracle_key(l->oracle, key), &c->reply);
     check_time(c, &s, "delete");
+    note_write(c->life, key, c->reply.status);
     check_reply(c, &c->reply, &s, "delete", key, true);
+    oracle_deleted(l->oracle, key, c->reply.status, s.began);
 }
 
 static void touch(struct caller *c, unsigned key)
@@ -759,6 +822,8 @@ static void touch(struct caller *c, unsigned key)
     else
         mend_touch(l->client, oracle_key(l->oracle, key), 0, &c->reply);
     check_time(c, &s, "touch");
+    if (!exists)
+        note_write(l, key, c->reply.status);
     check_reply(c, &c->reply, &s, exists ? "exists" : "touch", key, true);
 }
 
@@ -772,6 +837,7 @@ static void count(struct caller *c, unsigned key)
     create.call = own_time(c, &s);
     mend_increment(l->client, oracle_key(l->oracle, key), version, &create, &c->reply);
     check_time(c, &s, "increment");
+    note_write(l, key, c->reply.status);
     check_reply(c, &c->reply, &s, "increment", key, true);
     oracle_counted(l->oracle, key, version, 0, &c->reply, s.began);
 }
@@ -889,6 +955,7 @@ static void check_well(struct caller *c)
         mend_set(l->client, oracle_key(l->oracle, key), value, NULL, &c->reply);
         check_time(c, &s, "set");
         check_quick(c, &s);
+        note_write(l, key, c->reply.status);
         check_reply(c, &c->reply, &s, "set", key, true);
         oracle_wrote(l->oracle, key, version, &c->reply, s.began);
         if (c->reply.status != MEND_OK && !excused(l, &c->reply) && !was_away(l, &s))
@@ -916,6 +983,19 @@ static void caller_main(void *arg)
 
 /* ---- The whole ---- */
 
+static void all_made_up_for(const mend_server *s, void *arg)
+{
+    struct life_now *l = arg;
+    if (s->journal_keys)
+        dream_fail(l->dream, "the world has been well for %.3f s, and %zu keys of %s wait for their deletes", (double)(dream_now(l->dream) - l->calm_at) / 1e9,
+                   s->journal_keys, s->name);
+}
+
+static nstime later_of(nstime a, nstime b)
+{
+    return a > b ? a : b;
+}
+
 static void all_up(const mend_server *s, void *arg)
 {
     struct life_now *l = arg;
@@ -927,7 +1007,7 @@ static void all_up(const mend_server *s, void *arg)
 static void is_up(const mend_server *s, void *arg)
 {
     bool *up = arg;
-    *up &= s->state == MEND_STATE_UP;
+    *up &= s->state == MEND_STATE_UP || (s->state == MEND_STATE_DOUBTFUL && s->failures == 0); /* it is tried for the deletes that it owes */
 }
 
 /* The healer has done a round. */
@@ -970,11 +1050,13 @@ static void on_event(const mend_event *e, void *context)
     if (e->type == MEND_EVENT_BACK) {
         w->back = dream_now(l->dream);
         w->run = w->longest_run = 0;
-    } else if (sscanf(e->server->why, "%u calls in a row", &w->said) == 1) {
+    } else if (e->type == MEND_EVENT_DOWN && sscanf(e->server->why, "%u calls in a row", &w->said) == 1) {
         w->said_back = w->back;
         after(l, (OWN_TIMES + 1) * MS(l->timeout_ms), check_fall, server);
     }
-    dream_note(l->dream, "mend: %s is %s%s%s", e->server->name, e->type == MEND_EVENT_DOWN ? "down" : "back", e->server->why[0] ? ": " : "", e->server->why);
+    static const char *const became[] = {[MEND_EVENT_DOWN] = "is down", [MEND_EVENT_BACK] = "is back", [MEND_EVENT_JOURNAL_OVERFLOW] = "had lost too many writes",
+                                         [MEND_EVENT_ALL_DOWN] = "is down, as all are"};
+    dream_note(l->dream, "mend: %s %s%s%s", e->server->name, became[e->type], e->server->why[0] ? ": " : "", e->server->why);
 }
 
 static bool open_client(struct life_now *l)
@@ -987,7 +1069,8 @@ static bool open_client(struct life_now *l)
     mend_config config = MEND_CONFIG(.servers = list, .timeout_ms = l->timeout_ms, .heal_max_ms = l->heal_max_ms, .connections_max = l->connections_max,
                                      .connections_idle_max = l->idle_max, .failures_allowed = l->failures_allowed, .on_event = on_event,
                                      .on_event_context = l, .allocator = {allocate, reallocate, release, l},
-                                     .distribution = (mend_distribution)dream_below(l->dream, 5));
+                                     .distribution = (mend_distribution)dream_below(l->dream, 5), .zombie_ms = l->zombie_ms,
+                                     .journal_keys_max = l->journal_keys_max, .journal_bytes_max = l->journal_bytes_max, .on_journal_overflow = l->on_overflow);
     dream_note(l->dream, "open: %s, timeout %d ms, at most %d connections", list, l->timeout_ms, l->connections_max);
     mend_status status = client_open(&config, net_world(l->net), &l->client, &r);
     if (status)
@@ -1019,7 +1102,9 @@ static void life_main(void *arg)
     after(l, dream_between(l->dream, 0, l->busy ? MS(50) : MS(300)), break_something, 0);
     after(l, l->chaos_ms, calm_down, 0);
     dream_wait(l->dream, everybody_ended, l, NEVER);
+    pause_until(l, later_of(l->calm_at, later_of(l->lost_latest, l->stalled_last)) + making_up(l));
     mend_servers(l->client, all_up, l);
+    mend_servers(l->client, all_made_up_for, l);
     l->closing = true;
     mend_close(l->client);
     for (unsigned i = 0; i < l->callers; i++) {

@@ -78,6 +78,7 @@ struct net {
     int           line_count;
     bool          bell;
     int64_t       wall;
+    nstime        straggle;
     unsigned      open, open_most;
     size_t        sockets_max;
     nstime        armed;
@@ -564,9 +565,20 @@ void net_start(struct net *n, unsigned server)
     n->servers[server].running = true;
 }
 
+/* Worker threads run in any order: that one's which has a connection that we have given up may be the last. */
 static void serve_line(struct line *l)
 {
-    served(l);
+    struct net *n = l->net;
+
+    if (l->closed && n->straggle && l->state == LINE_OPEN && !l->gone)
+        dream_at(n->dream, dream_now(n->dream) + dream_between(n->dream, 0, n->straggle), served, l);
+    else
+        served(l);
+}
+
+void net_straggle(struct net *n, nstime most)
+{
+    n->straggle = most;
 }
 
 void net_stop(struct net *n, unsigned server, bool stopped)

@@ -51,6 +51,7 @@ void               net_wall(struct net *n, int64_t seconds); /* the wall clock j
 void net_kill(struct net *n, unsigned server, bool memory_too);
 void net_start(struct net *n, unsigned server);
 void net_stop(struct net *n, unsigned server, bool stopped); /* SIGSTOP, SIGCONT */
+void net_straggle(struct net *n, nstime most); /* ...after which what nobody waits for any more may be done so much later */
 void net_only_trials(struct net *n, unsigned server, bool only); /* it answers trials, and hangs up on who asks for anything else */
 void net_cut(struct net *n, unsigned server, bool cut);      /* packets are lost, and what was sent arrives after the cut ends */
 bool net_well(const struct net *n, unsigned server);         /* it runs, is reachable, and has no fault that could touch a call */

@@ -10,12 +10,19 @@ struct moment {
     uint64_t version; /* 0: nothing */
 };
 
+/* Some write had ended then, done or failed; and the latest to begin of all that had, began then. What was over by then is stale. */
+struct mark {
+    nstime ended, began;
+};
+
 struct history {
     char           key[32];
     size_t         key_length;
     int            server; /* -1: not known yet */
     struct moment *moments;
     size_t         count, room;
+    struct mark   *marks;
+    size_t         mark_count, mark_room;
 };
 
 /* One write of the application's. */
@@ -26,6 +33,7 @@ struct write {
     nstime   first;  /* executed */
     uint64_t number; /* a counter's value then */
     bool     denied; /* the application was told that it was not done, and will not be */
+    nstime   ended;  /* its call; NEVER: it has not */
 };
 
 struct oracle {
@@ -68,7 +76,7 @@ uint64_t oracle_version(struct oracle *o, unsigned key)
         length = least + dream_below(o->dream, 2000);
     if (dream_permille(o->dream, 60))
         length = least + dream_below(o->dream, ORACLE_VALUE_MAX - least);
-    o->writes[o->write_count] = (struct write){.key = key, .length = length};
+    o->writes[o->write_count] = (struct write){.key = key, .length = length, .ended = NEVER};
     return o->write_count++;
 }
 
@@ -204,7 +212,32 @@ void oracle_lost(struct oracle *o, unsigned server)
 
 /* ---- What callers were told ---- */
 
-void oracle_read(struct oracle *o, unsigned key, const mend_reply *r, nstime began)
+/* A write of this key has just ended. */
+static void supersede(struct oracle *o, unsigned key, mend_status status, nstime began)
+{
+    struct history *h = &o->keys[key];
+
+    if (status > 0 || status == MEND_E_ARGUMENT)
+        return;
+    if (h->mark_count == h->mark_room) {
+        h->mark_room = h->mark_room * 2 + 16;
+        h->marks = realloc(h->marks, h->mark_room * sizeof *h->marks);
+    }
+    if (h->mark_count && h->marks[h->mark_count - 1].began > began)
+        began = h->marks[h->mark_count - 1].began;
+    h->marks[h->mark_count++] = (struct mark){dream_now(o->dream), began};
+}
+
+/* Whether it was overwritten or deleted, or should have been, before a call that began then. */
+static bool superseded(const struct oracle *o, const struct history *h, uint64_t version, nstime began)
+{
+    for (size_t i = h->mark_count; i-- > 0;)
+        if (h->marks[i].ended < began)
+            return h->marks[i].began > o->writes[version].ended;
+    return false;
+}
+
+void oracle_read(struct oracle *o, unsigned key, const mend_reply *r, nstime began, bool fresh)
 {
     const struct history *h = &o->keys[key];
 
@@ -227,6 +260,8 @@ void oracle_read(struct oracle *o, unsigned key, const mend_reply *r, nstime beg
         dream_fail(o->dream, "a wrong answer for key %u: %zu bytes, %.60s", key, r->len, r->data);
     else if (!held(h, version, began))
         dream_fail(o->dream, "version %llu of key %u, which the server did not hold during the call", (unsigned long long)version, key);
+    else if (fresh && superseded(o, h, version, began))
+        dream_fail(o->dream, "a stale answer for key %u: version %llu, and a later write of it had ended before", key, (unsigned long long)version);
 }
 
 /* A failed write says truthfully whether it may have been done. */
@@ -252,10 +287,16 @@ static bool done_within(struct oracle *o, uint64_t version, nstime began)
 
 void oracle_wrote(struct oracle *o, unsigned key, uint64_t version, const mend_reply *r, nstime began)
 {
-    (void)key;
+    o->writes[version].ended = dream_now(o->dream);
+    supersede(o, key, r->status, began);
     if (r->status == MEND_OK)
         done_within(o, version, began);
     judge_failure(o, version, r);
+}
+
+void oracle_deleted(struct oracle *o, unsigned key, mend_status status, nstime began)
+{
+    supersede(o, key, status, began);
 }
 
 void oracle_counted(struct oracle *o, unsigned key, uint64_t version, uint64_t initial, const mend_reply *r, nstime began)
@@ -293,8 +334,10 @@ struct oracle *oracle_new(struct dream *d, struct net *n)
 
 void oracle_free(struct oracle *o)
 {
-    for (unsigned i = 0; i < ORACLE_KEYS; i++)
+    for (unsigned i = 0; i < ORACLE_KEYS; i++) {
         free(o->keys[i].moments);
+        free(o->keys[i].marks);
+    }
     free(o->writes);
     free(o);
 }

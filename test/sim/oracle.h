@@ -2,7 +2,9 @@
  *
  * Knows no faults: it is told what servers executed, what memory they lost, and what callers were told. A value names
  * its key and its version; every write has a version of its own. For each key there is a history: from when
- * to when the server held which version. An answer is true if it was so at some moment of the call.
+ * to when the server held which version. An answer is true if it was so at some moment of the call. It is fresh if no later
+ * write of this process's had ended before the call: none that began after the call that wrote the version was over, and
+ * that was done, or failed.
  */
 #ifndef SIM_ORACLE_H
 #define SIM_ORACLE_H
@@ -31,8 +33,9 @@ void oracle_executed(unsigned server, const struct toy_ask *ask, void *oracle);
 void oracle_lost(struct oracle *o, unsigned server);
 
 /* Told by callers: what a call that began at `began` and has just ended said. Each may fail the dream. */
-void oracle_read(struct oracle *o, unsigned key, const mend_reply *r, nstime began);
+void oracle_read(struct oracle *o, unsigned key, const mend_reply *r, nstime began, bool fresh); /* fresh: it must be */
 void oracle_wrote(struct oracle *o, unsigned key, uint64_t version, const mend_reply *r, nstime began);
+void oracle_deleted(struct oracle *o, unsigned key, mend_status status, nstime began);
 void oracle_counted(struct oracle *o, unsigned key, uint64_t version, uint64_t initial, const mend_reply *r, nstime began);
 
 /* At the end: what was said to have failed has not been done since, and what is no one's to do twice was not done twice. */
