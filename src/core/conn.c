@@ -21,6 +21,7 @@ struct ask {
     uint64_t       opaque;
     uint64_t       begins, ends; /* where on the line its bytes are */
     bool           answering; /* some of its answer has come */
+    bool           undeleted; /* it is behind a delete that was refused */
     struct want    one;       /* the key of a question about one */
     struct want   *many;      /* those of a gets; else NULL */
     size_t         n, next;   /* how many, and where the answers have come to */
@@ -377,10 +378,22 @@ size_t conn_room(struct conn *c, struct conn_span room[2])
     return n;
 }
 
+/* Whatever a write that is behind a refused delete has done, it has perhaps done to a stale value; but for a set. */
+static void doubt(const struct ask *a, struct answer *into)
+{
+    if (!into || into->status < 0 || a->verb == WIRE_SET)
+        return;
+    into->status = MEND_E_SERVER;
+    into->error = "the server refused a delete that was to go before this write";
+    into->maybe_applied = true;
+}
+
 /* Ends the question at the head of the line. */
 static void line_next(struct conn *c)
 {
     assert(c->line_count > 0);
+    if (ask_at(c, 0)->undeleted)
+        doubt(ask_at(c, 0), ask_at(c, 0)->one.into);
     c->line_head = (c->line_head + 1) & (c->line_cap - 1);
     c->line_count--;
 }
@@ -608,7 +621,11 @@ static void read_error(struct conn *c, struct ask *a, const struct wire_head *h)
     bool maybe = wire_writes(a->verb) && h->kind == WIRE_SERVER_ERROR && status < 0 &&
                  !(h->text.len >= sizeof no_memory - 1 && memcmp(h->text.data, no_memory, sizeof no_memory - 1) == 0);
 
-    c->refused |= !wants[0].into && status < 0;
+    if (!wants[0].into && status < 0) {
+        c->refused = true;
+        if (c->line_count > 1)
+            ask_at(c, 1)->undeleted = true;
+    }
     for (size_t i = 0; i < a->n; i++) {
         struct answer *into = wants[i].into;
         if (!into || into->done)
