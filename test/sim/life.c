@@ -480,7 +480,7 @@ static void check_healthy(struct life_now *l, const mend_reply *r, const struct 
         return;
     if (s->most < MS(l->timeout_ms) && (r->status == MEND_E_BUSY || r->status == MEND_E_TIMEOUT)) /* it was in a hurry */
         return;
-    if (l->memory_fails && r->status == MEND_E_DOWN) /* a trial of a server that is down fails for want of memory, too, and the next has its wait */
+    if (l->memory_fails && (r->status == MEND_E_DOWN || r->status == MEND_E_TIMEOUT)) /* a trial fails for want of memory, too: the next has its wait, and nobody dials meanwhile */
         return;
     nstime since = l->at[server].well_since;
     if (says_lost(r) && since != NEVER) {
