@@ -210,6 +210,8 @@ static void converse(struct server *s, struct call *call, const struct wire_ques
             pool_give_up(s, a);
     } while (result != SHARE_DONE && in_time);
     pool_waited(s, &wait, a->status >= 0);
+    if (again && a->status == MEND_E_TIMEOUT) /* too little time was left for blame, but not for doubt */
+        server_suspected(s, "a connection died, and the next had no answer in what was left of the time");
     cancel_restore(before);
 }
 
