@@ -487,7 +487,8 @@ static void check_healthy(struct life_now *l, const mend_reply *r, const struct 
         if (l->lost_at[key] != NEVER && l->lost_at[key] > since)
             since = l->lost_at[key];
         since += making_up(l);
-    }
+    } else if (since != NEVER && (l->poor || l->slow_names || l->hung_names) && l->lost_latest > since)
+        since = l->lost_latest; /* a trial is made for a lost write, and calls wait for it, and for the lookup that it begins with */
     if (since != NEVER && s->began >= since + settling(l))
         dream_fail(l->dream, "%s from server %u, which has been well since %.6f (%s)", mend_status_name(r->status), server, (double)since / 1e9, r->error);
 }
