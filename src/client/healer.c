@@ -18,7 +18,7 @@ enum {
 };
 
 /* How far the flush of a server has come, whose journal is torn. */
-enum flush { FLUSH_NONE, FLUSH_LOOK, FLUSH_LOCK, FLUSH_WHOSE, FLUSH_DO, FLUSH_MARK, FLUSH_HOLD };
+enum flush { FLUSH_NONE, FLUSH_LOOK, FLUSH_LOCK, FLUSH_WHOSE, FLUSH_AGAIN, FLUSH_DO };
 
 /* The trial of one server, and what is left of the last. */
 struct trial {
@@ -306,53 +306,60 @@ static bool flushed_since(const struct answer *mark, nstime torn_at, nstime now)
     return now - MS((FLUSH_MARK_S - mark->ttl_s + 1) * 1000) > torn_at;
 }
 
+/* The mark, and the lock anew, go in the same send as the flush that they follow: nobody else's question comes between. */
+static void flush(struct server *s, nstime now, const struct wire_question *lock)
+{
+    struct wire_question mark = *lock, hold = *lock;
+
+    mark.verb = hold.verb = WIRE_SET;
+    mark.key = flush_mark;
+    mark.exptime = FLUSH_MARK_S;
+    ask_flush(s, now, FLUSH_DO, &(struct wire_question){.verb = WIRE_FLUSH_ALL});
+    struct conn *c = &s->trial->link->conn;
+    if (!conn_takes(c) || conn_ask(c, &mark, NULL) || conn_ask(c, &hold, NULL))
+        conn_fail(c, MEND_E_MEMORY, "out of memory");
+}
+
 /* One step of a flush. Returns whether the server may be let in. */
 static bool flushed(struct server *s, nstime now)
 {
-    struct trial               *t = s->trial;
-    struct wire_question        set = {.verb = WIRE_SET, .value = mend_str(s->life->rounds->name)};
+    struct trial         *t = s->trial;
+    struct wire_question  look = {.verb = WIRE_GET, .key = flush_mark};
+    struct wire_question  lock = {.verb = WIRE_ADD, .key = flush_lock, .value = mend_str(s->life->rounds->name), .exptime = FLUSH_LOCK_S};
 
-    if (t->flush != FLUSH_NONE && !t->said.done)
+    if (t->flush != FLUSH_NONE && !(t->said.done && conn_at_rest(&t->link->conn)))
         return false;
     switch (t->flush) {
     case FLUSH_NONE:
-        ask_flush(s, now, FLUSH_LOOK, &(struct wire_question){.verb = WIRE_GET, .key = flush_mark});
+        ask_flush(s, now, FLUSH_LOOK, &look);
         return false;
     case FLUSH_LOOK:
         if (flushed_since(&t->said, t->torn_at, now))
             break;
-        set.verb = WIRE_ADD;
-        set.key = flush_lock;
-        set.exptime = FLUSH_LOCK_S;
-        ask_flush(s, now, FLUSH_LOCK, &set);
+        ask_flush(s, now, FLUSH_LOCK, &lock);
         return false;
-    case FLUSH_LOCK:
+    case FLUSH_LOCK: /* another's flush may have come between: the lock goes with it, and the mark comes right behind it */
         if (t->said.status == MEND_OK)
-            ask_flush(s, now, FLUSH_DO, &(struct wire_question){.verb = WIRE_FLUSH_ALL});
+            ask_flush(s, now, FLUSH_AGAIN, &look);
         else
             ask_flush(s, now, FLUSH_WHOSE, &(struct wire_question){.verb = WIRE_GET, .key = flush_lock});
         return false;
     case FLUSH_WHOSE:
         if (t->said.status == MEND_OK && strcmp(t->said.value.data, s->life->rounds->name) == 0)
-            ask_flush(s, now, FLUSH_DO, &(struct wire_question){.verb = WIRE_FLUSH_ALL});
+            flush(s, now, &lock);
         else
             failed(s, now, false, t->said.status < 0 ? t->said.error : "its journal overflowed, and another process is just flushing it");
+        return false;
+    case FLUSH_AGAIN:
+        if (flushed_since(&t->said, t->torn_at, now))
+            break;
+        flush(s, now, &lock);
         return false;
     case FLUSH_DO:
         if (t->said.status != MEND_OK) {
             failed(s, now, false, flush_refused);
             return false;
         }
-        set.key = flush_mark;
-        set.exptime = FLUSH_MARK_S;
-        ask_flush(s, now, FLUSH_MARK, &set);
-        return false;
-    case FLUSH_MARK: /* the lock went with the flush */
-        set.key = flush_lock;
-        set.exptime = FLUSH_LOCK_S;
-        ask_flush(s, now, FLUSH_HOLD, &set);
-        return false;
-    case FLUSH_HOLD:
         break;
     }
     t->flush = FLUSH_NONE;
