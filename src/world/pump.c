@@ -170,33 +170,6 @@ static int turn(struct link *l, struct io *io, nstime now, nstime deadline)
     return IO_DONE;
 }
 
-/* All of them have sent what they have to say, and the last one's socket ends a blocking receive well before the deadline:
- * then it is waited for without a poll, and the others are looked at when it has come, since by then most have, too. What
- * the last one's hanging costs is nothing: the call has to wait for it anyway, and there is time left to read the
- * others. */
-static bool block_on_last(struct link *const *links, size_t n, struct io *io, nstime deadline)
-{
-    enum { PART = 6 }; /* of its time, that a blocking receive may last beyond what it is armed for */
-    struct link *last = links[n - 1];
-    nstime       now = io->now(io), until = now + last->sock.armed + last->sock.armed / PART;
-
-    if (!last->sock.armed || until >= deadline)
-        return false;
-    for (size_t i = 0; i < n; i++)
-        if (links[i]->conn.state != CONN_READY || !push(links[i], io) || link_over(links[i]))
-            return false;
-    for (size_t i = 0; i < n; i++)
-        links[i]->waited = true;
-    struct conn_span room[2];
-    size_t           spans = conn_room(&last->conn, room);
-    ptrdiff_t        got = io->recv(io, &last->sock, room, spans, now, until);
-    if (got != IO_TIMEOUT && got != IO_LATE)
-        arrived(last, got);
-    for (size_t i = 0; i + 1 < n; i++)
-        pull(links[i], io);
-    return true;
-}
-
 void link_turn(struct link *const *links, struct io_poll *polls, size_t n, struct io *io, nstime until, nstime deadline)
 {
     if (n == 1 && until >= deadline) { /* one alone needs no poll */
@@ -205,10 +178,7 @@ void link_turn(struct link *const *links, struct io_poll *polls, size_t n, struc
             link_broke(links[0], result);
         return;
     }
-    nstime now;
-    if (until >= deadline && block_on_last(links, n, io, deadline))
-        return;
-    now = poll_all(links, polls, n, io, until, deadline);
+    nstime now = poll_all(links, polls, n, io, until, deadline);
     for (size_t i = 0; i < n && now >= deadline; i++)
         if (!link_over(links[i]))
             link_broke(links[i], verdict(links[i], now, deadline));

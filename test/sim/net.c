@@ -81,7 +81,6 @@ struct net {
     nstime        straggle;
     unsigned      open, open_most;
     size_t        sockets_max;
-    nstime        armed;
     unsigned      lookups;
     struct afterthought *afterthoughts;
     struct io_lookup *all_lookups; /* that there ever were */
@@ -789,7 +788,7 @@ static int io_dial(struct io *io, struct io_sock *s, const struct io_address *to
     l->up.fin = l->up.rst = l->down.fin = l->down.rst = NEVER;
     l->fd = n->line_count + 3;
     n->lines[n->line_count++] = l;
-    *s = (struct io_sock){.fd = l->fd, .armed = n->armed};
+    *s = (struct io_sock){.fd = l->fd};
     if (++n->open > n->open_most)
         n->open_most = n->open;
     if (n->open > n->sockets_max)
@@ -1166,7 +1165,6 @@ static struct io *world_begin(const struct world *world, const struct io_options
 {
     struct net *n = (struct net *)((char *)(uintptr_t)world - offsetof(struct net, world));
     n->sockets_max = options->sockets_max;
-    n->armed = options->timeout / 4 * 3; /* a blocking receive ends a good while before the deadline, as on Linux */
     return &n->io;
 }
 
