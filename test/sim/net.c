@@ -7,7 +7,7 @@
 
 enum {
     WINDOW_BYTES = 64 * 1024,
-    LINES_MAX = 8192,
+    LINES_MAX = 32768,
     NAME_BYTES = 24,
     LIST_MAX = 10, /* addresses of one name... */
     LIST_TRIED = 8, /* ...and how many of them the library says that it tries */
