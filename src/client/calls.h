@@ -44,7 +44,7 @@ struct server *server_of(struct call *call, mend_bytes key, const mend_call *opt
 /* What is to be known of a lost write before and after a call about a key. lost_before: 0, or the note's serial; a read of
  * such a key is not made (call_lost is its text), and a write goes behind a delete. lost_after: of a write, by its answer. */
 extern const char call_lost[];
-uint32_t lost_before(struct server *s, mend_bytes key);
+uint32_t lost_before(struct server *s, mend_bytes key, bool *deleted); /* deleted: a write need not go behind another delete */
 void     lost_after(struct server *s, struct call *call, mend_bytes key, uint32_t serial, const struct answer *a);
 
 /* Calls are no cancellation points: a thread that is cancelled goes when its call is over. */

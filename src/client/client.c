@@ -132,9 +132,10 @@ struct server *server_of(struct call *call, mend_bytes key, const mend_call *opt
     return &call->life->servers[ring_server(c->ring, options && options->routing_key.len ? options->routing_key : key)];
 }
 
-uint32_t lost_before(struct server *s, mend_bytes key)
+uint32_t lost_before(struct server *s, mend_bytes key, bool *deleted)
 {
-    return journal_count(&s->journal) ? journal_holds(&s->journal, key) : 0;
+    *deleted = false;
+    return journal_is_quiet(&s->journal) ? 0 : journal_holds(&s->journal, key, deleted);
 }
 
 void lost_after(struct server *s, struct call *call, mend_bytes key, uint32_t serial, const struct answer *a)
@@ -143,8 +144,9 @@ void lost_after(struct server *s, struct call *call, mend_bytes key, uint32_t se
         if (serial)
             journal_written(&s->journal, key, serial);
     } else if (a->status != MEND_E_ARGUMENT) {
+        bool first = !journal_waits(&s->journal); /* else the healer knows already */
         journal_note(&s->journal, key, call->io->now(call->io), a->maybe_applied);
-        if (server_gate(s).state == MEND_STATE_UP)
+        if (first && server_gate(s).state == MEND_STATE_UP)
             call->io->ring(call->io);
     }
 }
@@ -242,7 +244,8 @@ struct server *call_ask(struct call *call, const mend_call *options, const struc
 {
     struct server *s = server_of(call, q->key, options);
     bool           stale = wire_leaves_stale(q->verb) && !q->by_lease;
-    uint32_t       lost = lost_before(s, q->key);
+    bool           deleted;
+    uint32_t       lost = lost_before(s, q->key, &deleted);
 
     if (lost && !stale)
         answer_fail(a, MEND_E_DOWN, call_lost);
@@ -250,13 +253,14 @@ struct server *call_ask(struct call *call, const mend_call *options, const struc
         answer_fail(a, MEND_E_DOWN, call_down);
     else {
         struct wire_question behind = *q;
-        behind.behind_delete = lost && q->verb != WIRE_DELETE;
+        behind.behind_delete = !deleted && q->verb != WIRE_DELETE;
         call_clock(call, options);
         converse(s, call, lost ? &behind : q, large || q->value.len > WIRE_COPY_MAX, a);
         if (q->create && a->status == MEND_MISS)
             create_classic(s, call, q, a);
     }
-    if (stale)
+    bool zombie = q->by_lease && !q->cas && a->status < 0 && a->maybe_applied; /* an add, which may come after another's delete */
+    if (stale || zombie)
         lost_after(s, call, q->key, lost, a);
     return s;
 }
@@ -292,6 +296,8 @@ static mend_status run(struct mend_client *c, mend_reply *reply, const mend_call
     if (wire_writes(q->verb))
         flights_wrote(&call.life->flights, q->key);
     struct server *s = call_ask(&call, options, q, own->was_large, &own->answer);
+    if (wire_writes(q->verb))
+        flights_wrote(&call.life->flights, q->key); /* a load that began meanwhile may have read what was before */
     status = reply_end(r, own, s);
     if (!reply)
         buf_release(&spare.answer.value);
@@ -455,6 +461,7 @@ mend_status mend_accept(mend_client *c, const char *name)
         if (!journal_torn(&s->journal, &torn_at))
             return MEND_MISS;
         journal_mend(&s->journal, torn_at);
+        call.io->ring(call.io);
         return MEND_OK;
     }
     return status ? status : MEND_E_ARGUMENT;

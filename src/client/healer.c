@@ -38,7 +38,11 @@ struct trial {
     size_t            found_count, at;
 
     nstime         replay_at; /* not before then: deletes were refused */
-    bool           replaying; /* its link is proved, and deletes what lost writes have left */
+    bool           replaying; /* its link is proved, and deletes what lost writes have left: */
+    uint64_t       fed;       /* so many were asked, */
+    uint64_t       answered;  /* of which so many were answered */
+    bool           careful;   /* one was refused: one by one, to find out which */
+    bool           one;       /* ...one is on its way */
     enum flush     flush;     /* ...and sees to a torn journal, by one question after the other... */
     nstime         torn_at;   /* ...that was torn then */
     struct answer  said;      /* to the last of them */
@@ -58,6 +62,11 @@ struct healer {
 };
 
 enum { POLLS = HEALER_SOCKETS + WATCH_MAX };
+
+enum {
+    REPLAY_AGAIN_MS = 1000, /* until a delete that was refused is asked for again */
+    REPLAY_PAUSE_MS = 50,   /* between two replays: a server that refuses every store is not to be tried without end */
+};
 
 /* ---- Telling ---- */
 
@@ -83,7 +92,16 @@ static void call_application(struct server *s, nstime now, mend_event_type type,
     atomic_store(&life->telling, false);
 }
 
-/* When all of several servers are away it is rather our own network: nothing is flushed for that. */
+static nstime fell_at(struct server *s)
+{
+    pthread_mutex_lock(&s->lock);
+    nstime fell = s->health.fell[0];
+    pthread_mutex_unlock(&s->lock);
+    return fell;
+}
+
+/* When all of several servers went away together it is rather our own network: nothing is flushed for that. */
+enum { TOGETHER_MS = 1000 };
 static bool all_are_down(struct life *life)
 {
     for (size_t i = 0; i < life->server_count; i++)
@@ -107,12 +125,9 @@ static void tell(struct server *s, nstime now)
     else
         s->ours = false;
     for (size_t i = 0; all && i < life->server_count; i++)
-        life->servers[i].ours = true;
+        life->servers[i].ours = now - fell_at(&life->servers[i]) <= MS(TOGETHER_MS);
 
-    pthread_mutex_lock(&s->lock);
-    nstime fell = s->health.fell[0];
-    pthread_mutex_unlock(&s->lock);
-    call_application(s, now, down ? MEND_EVENT_DOWN : MEND_EVENT_BACK, down ? 0 : (now - fell) / 1000000);
+    call_application(s, now, down ? MEND_EVENT_DOWN : MEND_EVENT_BACK, down ? 0 : (now - fell_at(s)) / 1000000);
     if (all && goes_on(life))
         call_application(s, now, MEND_EVENT_ALL_DOWN, 0);
 }
@@ -208,13 +223,20 @@ static bool go_on(struct server *s, nstime now)
     struct trial *t = s->trial;
     char          why[sizeof t->link->conn.text];
 
-    bool forbidden = t->flush == FLUSH_DO && t->said.done; /* a CLIENT_ERROR, after which connections are given up */
+    /* A CLIENT_ERROR, after which a connection is given up. A delete that is answered so keeps its key from being read, and no
+     * more: the next connection is let in without. */
+    bool forbidden = t->flush == FLUSH_DO && t->said.done && t->said.status == MEND_E_SERVER;
+    bool refused = t->replaying && t->link->conn.refused;
     give_up_replay(s);
     if (forbidden) {
         failed(s, now, false, flush_refused);
         return false;
     }
-    if (conn_refused_meta(&t->link->conn) && ++t->hang_ups <= HANG_UPS)
+    if (refused) {
+        t->replay_at = now + MS(REPLAY_AGAIN_MS);
+        if (t->at >= t->found_count)
+            t->at = 0;
+    } else if (conn_refused_meta(&t->link->conn) && ++t->hang_ups <= HANG_UPS)
         t->hint = t->hang_ups == HANG_UPS ? WIRE_CLASSIC : WIRE_UNKNOWN;
     else {
         t->hint = WIRE_UNKNOWN;
@@ -232,8 +254,6 @@ static bool go_on(struct server *s, nstime now)
 
 /* ---- What lost writes have left ---- */
 
-enum { REPLAY_AGAIN_MS = 1000, REPLAY_KEY_US = 20 }; /* a generous time for a delete in a long line of them, of which a server does one in 1 to 3 us */
-
 static void extend(struct server *s, nstime deadline)
 {
     s->trial->deadline = deadline;
@@ -242,42 +262,85 @@ static void extend(struct server *s, nstime deadline)
     server_publish_and_unlock(s);
 }
 
-/* Puts deletes on the line, as many as it takes now. */
-static void feed(struct server *s, struct link *l)
+/* Puts the next delete on the line. False: there is none, or it is not to be had. */
+static bool feed(struct server *s, nstime now)
 {
-    char   key[KEY_MAX];
-    size_t len;
+    struct trial *t = s->trial;
+    struct conn  *c = &t->link->conn;
+    char          key[KEY_MAX];
+    size_t        len;
 
-    while (conn_takes(&l->conn) && journal_next(&s->journal, key, &len)) {
-        struct wire_question q = {.verb = WIRE_DELETE, .key = mend_mem(key, len)};
-        q.key_binary = key_kind(q.key) == KEY_BINARY;
-        if (conn_ask(&l->conn, &q, NULL) == MEND_E_MEMORY) /* MEND_E_ARGUMENT: a key that this server's protocol has no form for is not there */
-            conn_fail(&l->conn, MEND_E_MEMORY, "out of memory");
+    if (!conn_takes(c) || !journal_next(&s->journal, t->fed + 1, key, &len))
+        return false;
+    struct wire_question q = {.verb = WIRE_DELETE, .key = mend_mem(key, len)};
+    q.key_binary = key_kind(q.key) == KEY_BINARY;
+    switch (conn_ask(c, &q, NULL)) {
+    case MEND_OK:
+        t->fed++;
+        break;
+    case MEND_E_ARGUMENT: /* a key that this server's protocol has no form for; perhaps only as it is spoken today */
+        journal_put_off(&s->journal, t->fed + 1, now + MS(REPLAY_AGAIN_MS));
+        break;
+    default:
+        conn_fail(c, MEND_E_MEMORY, "out of memory");
+        return false;
+    }
+    return true;
+}
+
+/* What was answered is settled; where something was refused, it is found out what. */
+static void take_stock(struct server *s, nstime now)
+{
+    struct trial *t = s->trial;
+    struct conn  *c = &t->link->conn;
+    uint64_t      answered = t->fed - c->line_count;
+    nstime        zombie = MS(s->life->client->config.zombie_ms);
+
+    if (answered > t->answered) /* it goes on: a timeout is without any answer */
+        extend(s, now + MS(s->life->client->config.timeout_ms));
+    t->answered = answered;
+    if (!t->careful && !c->refused)
+        journal_settle(&s->journal, answered, now, zombie);
+    else if (!t->careful) {
+        t->careful = true;
+        journal_unsent(&s->journal);
+    } else if (t->one && conn_at_rest(c)) {
+        if (c->refused) /* nobody reads this key; the others can be served */
+            journal_put_off(&s->journal, t->fed, now + MS(REPLAY_AGAIN_MS));
+        else
+            journal_settle(&s->journal, t->fed, now, zombie);
+        t->one = false;
     }
 }
 
-/* All that waits has been asked for, and answered; some of it perhaps with an error. */
+/* Whether all that waits has been deleted, or put off. */
 static bool replayed(struct server *s, nstime now)
 {
     struct trial *t = s->trial;
+    struct conn  *c = &t->link->conn;
 
     if (!t->replaying) {
         if (!journal_waits(&s->journal) || now < t->replay_at)
             return true;
         t->replaying = true;
-        t->link->conn.refused = false;
-        extend(s, now + MS(s->life->client->config.timeout_ms) + (nstime)journal_count(&s->journal) * REPLAY_KEY_US * 1000);
+        t->careful = t->one = c->refused = false;
+        t->fed = t->answered = 0;
+        extend(s, now + MS(s->life->client->config.timeout_ms));
     }
-    feed(s, t->link);
-    if (t->link->conn.state != CONN_READY || !conn_at_rest(&t->link->conn))
+    take_stock(s, now);
+    while (!t->careful && feed(s, now))
+        ;
+    if (t->careful && !t->one && c->state == CONN_READY && conn_at_rest(c)) {
+        c->refused = false;
+        uint64_t before = t->fed;
+        while (t->fed == before && feed(s, now))
+            ;
+        t->one = t->fed > before;
+    }
+    if (c->state != CONN_READY || !conn_at_rest(c) || t->one)
         return false;
     t->replaying = false;
-    if (t->link->conn.refused) {
-        journal_unsent(&s->journal); /* nobody reads these keys; the others can be served */
-        t->replay_at = now + MS(REPLAY_AGAIN_MS);
-        return true;
-    }
-    journal_settle(&s->journal, now, MS(s->life->client->config.zombie_ms));
+    t->replay_at = now + MS(REPLAY_PAUSE_MS);
     return true;
 }
 
@@ -371,11 +434,13 @@ static bool mended(struct server *s, nstime now)
 {
     struct trial *t = s->trial;
 
+    if (t->replaying) /* nothing is read while it is torn: the next trial sees to it */
+        return true;
     if (t->flush == FLUSH_NONE && !journal_torn(&s->journal, &t->torn_at))
         return true;
-    switch (s->ours ? MEND_ON_OVERFLOW_SERVE : s->life->client->config.on_journal_overflow) {
+    switch (s->life->client->config.on_journal_overflow) {
     case MEND_ON_OVERFLOW_FLUSH:
-        if (!flushed(s, now))
+        if (!s->ours && !flushed(s, now))
             return false;
         break;
     case MEND_ON_OVERFLOW_SERVE:
@@ -386,7 +451,7 @@ static bool mended(struct server *s, nstime now)
     }
     journal_mend(&s->journal, t->torn_at);
     call_application(s, now, MEND_EVENT_JOURNAL_OVERFLOW, 0);
-    return true;
+    return goes_on(s->life); /* a child that was forked in there is no healer */
 }
 
 /* What there is to learn of a name: a lookup that fails keeps what an earlier one found. */
@@ -588,7 +653,7 @@ static nstime due(struct server *s)
     struct trial *t = s->trial;
 
     if (!t->under_way && server_gate(s).state == MEND_STATE_UP)
-        return time_earlier(journal_waits(&s->journal) ? t->replay_at : NEVER, journal_wake(&s->journal, INT64_MIN));
+        return time_earlier(journal_waits(&s->journal) ? t->replay_at : NEVER, journal_due(&s->journal));
     if (!t->under_way)
         return trial_due(s);
     nstime when = t->deadline;

@@ -5,13 +5,17 @@
 
 enum note_state { WAITING, UNDER_WAY, LATER };
 
+#define SERIAL_TORN UINT32_MAX /* of no note */
+
 struct note {
     struct note    *next_in_table;
     struct note    *next, **here; /* in its list */
     nstime          due;          /* LATER */
+    uint64_t        number;       /* UNDER_WAY */
     uint32_t        hash, serial;
     enum note_state state;
     bool            zombie;
+    bool            deleted; /* a write behind a delete was done since it was noted */
     unsigned char   len;
     char            key[];
 };
@@ -167,7 +171,7 @@ void journal_free(struct journal *j)
 static void tear_locked(struct journal *j, nstime now)
 {
     forget_all(j);
-    j->torn = true;
+    atomic_store_explicit(&j->torn, true, memory_order_relaxed);
     j->torn_at = now;
     j->tears++;
 }
@@ -193,6 +197,14 @@ static struct note *new_note(struct journal *j, mend_bytes key, uint32_t hash)
     return n;
 }
 
+/* Whoever knew the note does not know it any more. */
+static void renew(struct journal *j, struct note *n)
+{
+    do
+        n->serial = ++j->serial;
+    while (n->serial == 0 || n->serial == SERIAL_TORN);
+}
+
 void journal_note(struct journal *j, mend_bytes key, nstime now, bool zombie)
 {
     uint32_t hash = hash_of(key);
@@ -209,7 +221,8 @@ void journal_note(struct journal *j, mend_bytes key, nstime now, bool zombie)
     }
     if (n) {
         n->zombie |= zombie;
-        n->serial = ++j->serial ? j->serial : ++j->serial;
+        n->deleted = false;
+        renew(j, n);
     }
     pthread_mutex_unlock(&j->lock);
 }
@@ -221,13 +234,15 @@ void journal_tear(struct journal *j, nstime now)
     pthread_mutex_unlock(&j->lock);
 }
 
-uint32_t journal_holds(struct journal *j, mend_bytes key)
+uint32_t journal_holds(struct journal *j, mend_bytes key, bool *deleted)
 {
-    if (journal_count(j) == 0)
+    if (journal_is_quiet(j))
         return 0;
     pthread_mutex_lock(&j->lock);
     struct note *n = find(j, key, hash_of(key));
-    uint32_t     serial = n ? n->serial : 0;
+    uint32_t     serial = n ? n->serial : j->torn ? SERIAL_TORN : 0;
+    if (deleted)
+        *deleted = n && n->deleted;
     pthread_mutex_unlock(&j->lock);
     return serial;
 }
@@ -236,7 +251,9 @@ void journal_written(struct journal *j, mend_bytes key, uint32_t serial)
 {
     pthread_mutex_lock(&j->lock);
     struct note *n = find(j, key, hash_of(key));
-    if (n && n->serial == serial && !n->zombie && n->state != LATER) {
+    if (n && n->serial == serial && (n->zombie || n->state == LATER))
+        n->deleted = true; /* it is noted still, for the zombie's sake */
+    else if (n && n->serial == serial) {
         forget(j, n);
         j->settled++;
     }
@@ -245,12 +262,13 @@ void journal_written(struct journal *j, mend_bytes key, uint32_t serial)
 
 /* ---- The healer's ---- */
 
-bool journal_next(struct journal *j, char key[KEY_MAX], size_t *len)
+bool journal_next(struct journal *j, uint64_t number, char key[KEY_MAX], size_t *len)
 {
     pthread_mutex_lock(&j->lock);
     struct note *n = j->waiting.first;
     if (n) {
         become(j, n, UNDER_WAY);
+        n->number = number;
         memcpy(key, n->key, n->len);
         *len = n->len;
     }
@@ -258,14 +276,30 @@ bool journal_next(struct journal *j, char key[KEY_MAX], size_t *len)
     return n != NULL;
 }
 
-void journal_settle(struct journal *j, nstime now, nstime zombie)
+static void put_off_locked(struct journal *j, struct note *n, nstime due)
+{
+    n->due = due;
+    become(j, n, LATER);
+}
+
+void journal_put_off(struct journal *j, uint64_t number, nstime due)
 {
     pthread_mutex_lock(&j->lock);
-    for (struct note *n; (n = j->under_way.first) != NULL;)
-        if (n->zombie) {
+    for (struct note *n = j->under_way.first; n; n = n->next)
+        if (n->number == number) {
+            put_off_locked(j, n, due);
+            break;
+        }
+    pthread_mutex_unlock(&j->lock);
+}
+
+void journal_settle(struct journal *j, uint64_t upto, nstime now, nstime zombie)
+{
+    pthread_mutex_lock(&j->lock);
+    for (struct note *n; (n = j->under_way.first) != NULL && n->number <= upto;)
+        if (n->zombie && zombie) {
             n->zombie = false;
-            n->due = now + zombie;
-            become(j, n, LATER);
+            put_off_locked(j, n, now + zombie);
         } else {
             forget(j, n);
             j->settled++;
@@ -281,14 +315,32 @@ void journal_unsent(struct journal *j)
     pthread_mutex_unlock(&j->lock);
 }
 
-nstime journal_wake(struct journal *j, nstime now)
+/* Not in the order of their times where some were put off for want of a delete, and others for a zombie's sake. */
+void journal_wake(struct journal *j, nstime now)
 {
+    if (journal_count(j) == 0)
+        return;
+    pthread_mutex_lock(&j->lock);
+    for (struct note *n = j->later.first, *next; n; n = next) {
+        next = n->next;
+        if (n->due > now)
+            continue;
+        n->deleted = false;
+        renew(j, n); /* a write that began before goes no further than the delete to come */
+        become(j, n, WAITING);
+    }
+    pthread_mutex_unlock(&j->lock);
+}
+
+nstime journal_due(struct journal *j)
+{
+    nstime due = NEVER;
+
     if (journal_count(j) == 0)
         return NEVER;
     pthread_mutex_lock(&j->lock);
-    while (j->later.first && j->later.first->due <= now)
-        become(j, j->later.first, WAITING);
-    nstime due = j->later.first ? j->later.first->due : NEVER;
+    for (struct note *n = j->later.first; n; n = n->next)
+        due = time_earlier(due, n->due);
     pthread_mutex_unlock(&j->lock);
     return due;
 }
@@ -306,7 +358,7 @@ void journal_mend(struct journal *j, nstime torn_at)
 {
     pthread_mutex_lock(&j->lock);
     if (j->torn_at == torn_at)
-        j->torn = false;
+        atomic_store_explicit(&j->torn, false, memory_order_relaxed);
     pthread_mutex_unlock(&j->lock);
 }
 

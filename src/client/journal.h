@@ -6,7 +6,8 @@
  *     journal_note     a write of this key failed, or was refused, or nobody knows
  *     journal_holds    ...so it is not to be read
  *     journal_next     the healer's: the next key to delete; it is then under way
- *     journal_settle   ...all that are under way have been deleted
+ *     journal_settle   ...those up to this one have been deleted
+ *     journal_put_off  ...or this one cannot be, just now
  *     journal_unsent   ...or not, so that they have to be asked for again
  *
  *                  next               settle
@@ -51,12 +52,12 @@ struct journal {
     size_t                 keys_max;
     _Atomic size_t         count; /* of keys that are noted, in any state */
     _Atomic size_t         waiting_count;
+    _Atomic bool           torn; /* nothing is to be read, since it is not known what is stale */
     pthread_mutex_t        lock;
     struct note          **table; /* by hash; a power of two, NULL until the first */
     size_t                 table_size;
     struct notes           waiting, under_way, later;
     uint32_t               serial;
-    bool                   torn;
     nstime                 torn_at; /* when a key was last let go of */
     uint64_t               tears, settled; /* how often, and how many keys were deleted, since the client was opened */
 };
@@ -70,10 +71,17 @@ void journal_note(struct journal *j, mend_bytes key, nstime now, bool zombie);
 /* Everything may be stale: a flush_all that failed. */
 void journal_tear(struct journal *j, nstime now);
 
-/* Whether the key is noted, and then its serial, by which journal_written knows the note again. 0: it is not. */
-uint32_t journal_holds(struct journal *j, mend_bytes key);
+/* Whether the key is noted, or the journal is torn, and so it is not to be read; then a serial, by which journal_written
+ * knows the note again. 0: neither. deleted, if not NULL: a write that went behind a delete was done since, so that another need not. */
+uint32_t journal_holds(struct journal *j, mend_bytes key, bool *deleted);
 
-/* A write of the key went behind a delete of it, and both were done: it is readable again, unless it was noted anew, or
+/* Nothing noted, and not torn. */
+static inline bool journal_is_quiet(const struct journal *j)
+{
+    return atomic_load_explicit(&j->count, memory_order_relaxed) == 0 && !atomic_load_explicit(&j->torn, memory_order_relaxed);
+}
+
+/* A write of the key went behind a delete of it (or was one), and both were done: it is readable again, unless it was noted anew, or
  * has a zombie. */
 void journal_written(struct journal *j, mend_bytes key, uint32_t serial);
 
@@ -84,15 +92,17 @@ static inline size_t journal_count(const struct journal *j)
 
 /* ---- The healer's ---- */
 
-/* Copies the next key that waits. False: none does. */
-bool journal_next(struct journal *j, char key[KEY_MAX], size_t *len);
+/* Copies the next key that waits; it is then under way by this number, which rises. False: none does. */
+bool journal_next(struct journal *j, uint64_t number, char key[KEY_MAX], size_t *len);
 
-/* The deletes that were under way are done. now + zombie: when those that have a zombie are to be deleted again. */
-void journal_settle(struct journal *j, nstime now, nstime zombie);
+/* The deletes that are under way by numbers up to this are done. now + zombie: when those that have a zombie are to be deleted again. */
+void journal_settle(struct journal *j, uint64_t upto, nstime now, nstime zombie);
+void journal_put_off(struct journal *j, uint64_t number, nstime due); /* LATER, by which it waits again */
 void journal_unsent(struct journal *j);
 
-/* Those whose time has come wait again. Returns when the next is due; NEVER. */
-nstime journal_wake(struct journal *j, nstime now);
+/* Those whose time has come wait again. */
+void   journal_wake(struct journal *j, nstime now);
+nstime journal_due(struct journal *j); /* when the next is; NEVER */
 
 static inline bool journal_waits(const struct journal *j)
 {

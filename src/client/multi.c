@@ -27,6 +27,7 @@ struct home {
     unsigned server;
     bool     binary;
     uint32_t lost; /* the serial of its note in the journal, or 0 */
+    bool     deleted; /* no write of it needs a delete before it any more */
 };
 
 struct multi {
@@ -55,7 +56,8 @@ static struct wire_question question(struct multi *m, const struct want *w)
         q.value = item->value;
         q.flags = item->store.flags;
         q.exptime = exptime_of(m->call.io, item->store.ttl_s);
-        q.behind_delete = m->homes[w->into - m->answers].lost != 0;
+        const struct home *home = &m->homes[w->into - m->answers];
+        q.behind_delete = home->lost && !home->deleted;
     }
     if (m->questions) {
         q = m->questions[w->into - m->answers];
@@ -337,7 +339,7 @@ static void deal(struct multi *m, const struct source *from, size_t n)
             continue;
         }
         struct server *s = server_at(m, from, i);
-        m->homes[i].lost = lost_before(s, key_at(from, i));
+        m->homes[i].lost = lost_before(s, key_at(from, i), &m->homes[i].deleted);
         if (m->homes[i].lost && !wire_leaves_stale(m->verb)) {
             answer_fail(&m->answers[i], MEND_E_DOWN, call_lost);
             continue;
@@ -586,7 +588,7 @@ static mend_status ask_each(struct mend_client *c, enum wire_verb verb, mend_rep
     run_parts(&m);
     cancel_restore(before);
     for (size_t i = 0; i < rs.count && verb == WIRE_FLUSH_ALL; i++)
-        if (m.answers[i].status < 0) {
+        if (m.answers[i].status < 0 && (m.answers[i].status != MEND_E_SERVER || m.answers[i].maybe_applied)) { /* a plain no leaves all as it was */
             journal_tear(&m.call.life->servers[i].journal, m.call.now);
             m.call.io->ring(m.call.io);
         }

@@ -63,7 +63,7 @@ static void next_is(const char *wanted)
 {
     char   key[KEY_MAX];
     size_t len = 0;
-    bool   got = journal_next(&journal, key, &len);
+    bool   got = journal_next(&journal, 1, key, &len);
     assert_int_equal(got, wanted != NULL);
     if (wanted) {
         assert_int_equal(len, strlen(wanted));
@@ -80,19 +80,19 @@ static bool is_torn(struct journal *j)
 static void each_once_the_oldest_first(void **state)
 {
     (void)state;
-    assert_int_equal(journal_holds(&journal, S("a")), 0);
+    assert_int_equal(journal_holds(&journal, S("a"), NULL), 0);
     journal_note(&journal, S("a"), 1, false);
     journal_note(&journal, S("b"), 2, false);
     journal_note(&journal, S("a"), 3, false);
     assert_int_equal(journal_count(&journal), 2);
-    assert_int_equal(journal_holds(&journal, S("c")), 0);
+    assert_int_equal(journal_holds(&journal, S("c"), NULL), 0);
     next_is("a");
     next_is("b");
     next_is(NULL);
-    assert_true(journal_holds(&journal, S("a")) && journal_holds(&journal, S("b"))); /* until it is confirmed */
-    journal_settle(&journal, 4, 100);
+    assert_true(journal_holds(&journal, S("a"), NULL) && journal_holds(&journal, S("b"), NULL)); /* until it is confirmed */
+    journal_settle(&journal, UINT64_MAX, 4, 100);
     assert_int_equal(journal_count(&journal), 0);
-    assert_int_equal(journal_holds(&journal, S("a")), 0);
+    assert_int_equal(journal_holds(&journal, S("a"), NULL), 0);
 }
 
 static void what_was_not_answered_is_asked_again(void **state)
@@ -105,10 +105,10 @@ static void what_was_not_answered_is_asked_again(void **state)
     assert_true(journal_waits(&journal));
     next_is("a");
     journal_note(&journal, S("a"), 2, false); /* while its delete is under way, which may come before this write */
-    journal_settle(&journal, 3, 100);
-    assert_true(journal_holds(&journal, S("a")));
+    journal_settle(&journal, UINT64_MAX, 3, 100);
+    assert_true(journal_holds(&journal, S("a"), NULL));
     next_is("a");
-    journal_settle(&journal, 4, 100);
+    journal_settle(&journal, UINT64_MAX, 4, 100);
     assert_int_equal(journal_count(&journal), 0);
 }
 
@@ -116,20 +116,20 @@ static void a_serial_is_of_one_note(void **state)
 {
     (void)state;
     journal_note(&journal, S("a"), 1, false);
-    uint32_t first = journal_holds(&journal, S("a"));
+    uint32_t first = journal_holds(&journal, S("a"), NULL);
     journal_note(&journal, S("a"), 2, false);
-    uint32_t second = journal_holds(&journal, S("a"));
+    uint32_t second = journal_holds(&journal, S("a"), NULL);
     assert_true(first && second && first != second);
     journal_written(&journal, S("a"), first); /* another write failed meanwhile */
-    assert_true(journal_holds(&journal, S("a")));
+    assert_true(journal_holds(&journal, S("a"), NULL));
     journal_written(&journal, S("a"), second);
-    assert_false(journal_holds(&journal, S("a")));
+    assert_false(journal_holds(&journal, S("a"), NULL));
     journal_written(&journal, S("a"), second);
 
     journal.serial = UINT32_MAX - 1; /* none is 0 */
     for (int i = 0; i < 3; i++) {
         journal_note(&journal, S("a"), 3, false);
-        assert_true(journal_holds(&journal, S("a")));
+        assert_true(journal_holds(&journal, S("a"), NULL));
     }
 }
 
@@ -137,16 +137,18 @@ static void a_zombie_is_deleted_twice(void **state)
 {
     (void)state;
     journal_note(&journal, S("z"), 1, true);
-    journal_written(&journal, S("z"), journal_holds(&journal, S("z"))); /* no write makes it readable */
+    journal_written(&journal, S("z"), journal_holds(&journal, S("z"), NULL)); /* no write makes it readable */
     next_is("z");
-    journal_settle(&journal, 10, 100);
-    assert_true(journal_holds(&journal, S("z")));
-    journal_written(&journal, S("z"), journal_holds(&journal, S("z")));
-    assert_int_equal(journal_wake(&journal, 109), 110);
+    journal_settle(&journal, UINT64_MAX, 10, 100);
+    assert_true(journal_holds(&journal, S("z"), NULL));
+    journal_written(&journal, S("z"), journal_holds(&journal, S("z"), NULL));
+    journal_wake(&journal, 109);
+    assert_int_equal(journal_due(&journal), 110);
     next_is(NULL);
-    assert_int_equal(journal_wake(&journal, 110), NEVER);
+    journal_wake(&journal, 110);
+    assert_int_equal(journal_due(&journal), NEVER);
     next_is("z");
-    journal_settle(&journal, 111, 100);
+    journal_settle(&journal, UINT64_MAX, 111, 100);
     assert_int_equal(journal_count(&journal), 0);
 }
 
@@ -155,14 +157,14 @@ static void a_zombie_outlives_a_later_failure(void **state)
     (void)state;
     journal_note(&journal, S("z"), 1, true);
     next_is("z");
-    journal_settle(&journal, 10, 100);
+    journal_settle(&journal, UINT64_MAX, 10, 100);
     journal_note(&journal, S("z"), 20, false); /* refused, while the zombie is waited for */
     next_is("z");
-    journal_settle(&journal, 30, 100);
-    assert_true(journal_holds(&journal, S("z")));
+    journal_settle(&journal, UINT64_MAX, 30, 100);
+    assert_true(journal_holds(&journal, S("z"), NULL));
     journal_wake(&journal, 130);
     next_is("z");
-    journal_settle(&journal, 131, 100);
+    journal_settle(&journal, UINT64_MAX, 131, 100);
     assert_int_equal(journal_count(&journal), 0);
 }
 
@@ -178,10 +180,10 @@ static void many_keys(void **state)
     assert_false(is_torn(&journal));
     for (int i = 0; i < 1000; i++) {
         snprintf(key, sizeof key, "key:%d", i);
-        assert_true(journal_holds(&journal, S(key)));
+        assert_true(journal_holds(&journal, S(key), NULL));
         next_is(key);
     }
-    journal_settle(&journal, 1000, 0);
+    journal_settle(&journal, UINT64_MAX, 1000, 0);
     assert_int_equal(journal_count(&journal), 0);
 }
 
@@ -199,7 +201,7 @@ static void one_too_many_tears_it(void **state)
     assert_true(journal_torn(&journal, &at));
     assert_int_equal(at, 1000);
     assert_int_equal(journal_count(&journal), 1); /* it begins anew, with this one */
-    assert_true(journal_holds(&journal, S("key:1000")));
+    assert_true(journal_holds(&journal, S("key:1000"), NULL));
     journal_describe(&journal, &keys, &settled, &tears);
     assert_true(keys == 1 && settled == 0 && tears == 1);
     journal_tear(&journal, 2000);
@@ -219,7 +221,7 @@ static void a_budget_is_for_all(void **state)
     assert_int_equal(journal_count(&other), 0);
     assert_false(is_torn(&journal));
     next_is("a");
-    journal_settle(&journal, 3, 0);
+    journal_settle(&journal, UINT64_MAX, 3, 0);
     journal_note(&other, S("b"), 4, false); /* room was given back */
     assert_int_equal(journal_count(&other), 1);
 }
@@ -233,7 +235,7 @@ static void no_memory_tears_it(void **state)
         allocations_left = -1;
         assert_true(is_torn(left ? &journal : &other));
         journal_note(left ? &journal : &other, S("a"), 2, false);
-        assert_true(journal_holds(left ? &journal : &other, S("a")));
+        assert_true(journal_holds(left ? &journal : &other, S("a"), NULL));
     }
 }
 
