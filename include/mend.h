@@ -69,7 +69,7 @@ enum {
     MEND_E_ARGUMENT = -1, /* the caller's mistake; nothing was sent */
     MEND_E_MEMORY = -2,   /* no memory (or thread, or descriptor), or a value over value_max_bytes */
     MEND_E_TIMEOUT = -3,  /* the server did not answer by the deadline */
-    MEND_E_DOWN = -4,     /* the server is known to be down; returned at once */
+    MEND_E_DOWN = -4,     /* the server is known to be down; or a write of this key was lost, and is not made up for yet (r.error tells which). Returned at once */
     MEND_E_BUSY = -5,     /* no turn was had in time: all connections_max were in use; or (mend_fetch) others loaded */
     MEND_E_IO = -6,       /* the connection was refused, reset or closed */
     MEND_E_SERVER = -7,   /* the server answered with an error of its own (SERVER_ERROR, say) */
@@ -203,7 +203,7 @@ typedef struct mend_config {
 
     int64_t value_max_bytes; /* a larger value in an answer is read past, without asking for memory: 64 MiB */
 
-    /* Told when a server goes down or comes back. Runs on the healer's thread, one at a
+    /* Told of the events above. Runs on the healer's thread, one at a
      * time, with nothing held; healing waits for it. It may call
      * mend_connection_available and mend_servers; the rest answers MEND_E_ARGUMENT.
      * mend_close waits 100 ms at most for one that is running. */
@@ -221,7 +221,8 @@ typedef struct mend_config {
      * deleted as soon as their server can be asked, or before it is back in service. */
     int64_t          journal_bytes_max;   /* of memory for them, of all servers: 64 MiB */
     int              journal_keys_max;    /* for each server: 65536 */
-    mend_on_overflow on_journal_overflow; /* what if they are more */
+    mend_on_overflow on_journal_overflow; /* what if they are more. A flush uses two keys, mend:flush-lock and mend:flushed; where the server forbids it, or two
+                                           * servers or more went away in the same second (which is rather our network), it is not made: mend_accept lets in, or it is served */
     int              zombie_ms;           /* a write without an answer may be done by a server that went on, later than the delete: after so long it is deleted once more, and not read before: 1000; MEND_ZERO: no such care */
 
     uintptr_t reserved[13]; /* zero */

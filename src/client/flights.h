@@ -61,7 +61,7 @@ struct flights {
 void flights_init(struct flights *f, const struct memory *memory);
 void flights_free(struct flights *f); /* nobody flies */
 
-/* Whether this thread is loading this key; any key. */
+/* Whether this thread is loading this key. */
 bool flights_mine(struct flights *f, mend_bytes key);
 
 /* A flight for the key: one that is FLYING or LANDED, or a new one that the caller leads. lease: brought along, and given to a

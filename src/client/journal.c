@@ -14,7 +14,8 @@ struct note {
     uint64_t        number;       /* UNDER_WAY */
     uint32_t        hash, serial;
     enum note_state state;
-    bool            zombie;
+    bool            zombie;  /* to be deleted once more, after a while... */
+    bool            haunted; /* ...which is being waited for */
     bool            deleted; /* a write behind a delete was done since it was noted */
     unsigned char   len;
     char            key[];
@@ -212,7 +213,8 @@ void journal_note(struct journal *j, mend_bytes key, nstime now, bool zombie)
     pthread_mutex_lock(&j->lock);
     struct note *n = find(j, key, hash);
     if (n && n->state != WAITING) {
-        zombie |= n->state == LATER; /* the one that it waits for is still about */
+        zombie |= n->haunted;
+        n->haunted = false;
         become(j, n, WAITING);
     }
     if (!n && !(n = new_note(j, key, hash))) {
@@ -251,7 +253,7 @@ void journal_written(struct journal *j, mend_bytes key, uint32_t serial)
 {
     pthread_mutex_lock(&j->lock);
     struct note *n = find(j, key, hash_of(key));
-    if (n && n->serial == serial && (n->zombie || n->state == LATER))
+    if (n && n->serial == serial && (n->zombie || n->haunted))
         n->deleted = true; /* it is noted still, for the zombie's sake */
     else if (n && n->serial == serial) {
         forget(j, n);
@@ -299,6 +301,7 @@ void journal_settle(struct journal *j, uint64_t upto, nstime now, nstime zombie)
     for (struct note *n; (n = j->under_way.first) != NULL && n->number <= upto;)
         if (n->zombie && zombie) {
             n->zombie = false;
+            n->haunted = true;
             put_off_locked(j, n, now + zombie);
         } else {
             forget(j, n);
@@ -325,7 +328,7 @@ void journal_wake(struct journal *j, nstime now)
         next = n->next;
         if (n->due > now)
             continue;
-        n->deleted = false;
+        n->deleted = n->haunted = false;
         renew(j, n); /* a write that began before goes no further than the delete to come */
         become(j, n, WAITING);
     }

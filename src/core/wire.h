@@ -40,7 +40,7 @@ enum wire_verb {
     WIRE_DECREMENT,
     WIRE_FLUSH_ALL,
     WIRE_PROVE,    /* a get of the trial key, that tells what the server speaks, and that it serves */
-    WIRE_GET_MANY, /* one classic gets of many keys: written by wire_many, not wire_ask */
+    WIRE_GET_MANY, /* one classic gets of many keys: written by conn_ask_many, not wire_ask */
     WIRE_FETCH,    /* meta: a get that takes a lease where there is no value, or one to be refreshed; classic: a get */
     WIRE_STALE,    /* meta: the value stays for exptime more, and the next to fetch it refreshes it (with a cas: if nobody
                     * stored since); classic: a delete */

@@ -141,6 +141,13 @@ static void a_store_that_failed_leaves_nothing_old(void **state)
     }
 }
 
+static enum hostile_next does_not_delete_k(struct toy_ask *ask, void *says)
+{
+    if (toy_is(ask, "md delete") && strcmp(ask->key, "k") == 0)
+        return hostile_say(ask, "%s\r\n", (const char *)says) ? HOSTILE_GO_ON : HOSTILE_CLOSE;
+    return stores_nothing(ask, NULL);
+}
+
 static enum hostile_next deletes_nothing(struct toy_ask *ask, void *context)
 {
     (void)context;
@@ -149,26 +156,63 @@ static enum hostile_next deletes_nothing(struct toy_ask *ask, void *context)
     return stores_nothing(ask, NULL);
 }
 
-/* A delete that is refused keeps its key from being read, and no other. */
+/* A delete that is refused keeps its key from being read, and no other, noted or not. */
 static void a_delete_that_is_refused(void **state)
+{
+    (void)state;
+    static char *const says[] = {"SERVER_ERROR backend failure", "CLIENT_ERROR not allowed"};
+    for (int i = 0; i < 2; i++) {
+        mend_reply      r = MEND_REPLY;
+        mend_status     status;
+        struct hostile *h = hostile_start(HOSTILE_META);
+        hostile_put(h, "k", "old");
+        hostile_put(h, "noted", "old");
+        hostile_put(h, "other", "fine");
+        mend_client *c = open_at(hostile_name(h), 0, MEND_ON_OVERFLOW_FLUSH);
+        hostile_behave(h, does_not_delete_k, says[i]);
+        must_be(MEND_E_SERVER, mend_set(c, S("k"), S("new"), NULL, &r), &r);
+        must_be(MEND_E_SERVER, mend_set(c, S("noted"), S("new"), NULL, &r), &r);
+        if (i == 0) { /* after a CLIENT_ERROR it is not known which was meant */
+            await((status = mend_get(c, S("noted"), &r)) != MEND_E_DOWN, SOON_MS);
+            must_be(MEND_MISS, status, &r);
+        }
+        await(all_up(c), SOON_MS);
+        is_not_read(c, "k", &r);
+        await(mend_get(c, S("other"), &r) == MEND_OK, SOON_MS);
+        assert_int_equal(seen_at(c, 0).falls, 0);
+        hostile_behave(h, NULL, NULL);
+        await((status = mend_get(c, S("k"), &r)) != MEND_E_DOWN, SOON_MS);
+        must_be(MEND_MISS, status, &r);
+        mend_close(c);
+        mend_reply_free(&r);
+        hostile_stop(h);
+    }
+}
+
+static enum hostile_next stalls_sets(struct toy_ask *ask, void *context)
+{
+    (void)context;
+    if (toy_is(ask, "ms") && !toy_flag(ask, 'M')) {
+        hostile_stall(ask);
+        return HOSTILE_CLOSE;
+    }
+    return hostile_answer(ask);
+}
+
+/* While a zombie is waited for, a write behind a delete is enough: the next finds what it wrote. */
+static void a_lock_is_taken_once(void **state)
 {
     (void)state;
     mend_reply      r = MEND_REPLY;
     struct hostile *h = hostile_start(HOSTILE_META);
-    hostile_put(h, "k", "old");
-    hostile_put(h, "other", "fine");
-    mend_client *c = open_at(hostile_name(h), 0, MEND_ON_OVERFLOW_FLUSH);
-    hostile_behave(h, deletes_nothing, NULL);
-    must_be(MEND_E_SERVER, mend_set(c, S("k"), S("new"), NULL, &r), &r);
-    for (int i = 0; i < 50; i++) {
-        is_not_read(c, "k", &r);
-        must_be(MEND_OK, mend_get(c, S("other"), &r), &r);
-    }
-    await(all_up(c), SOON_MS);
+    mend_client    *c = open_up(&MEND_CONFIG(.servers = hostile_name(h), .timeout_ms = TIMEOUT_MS, .zombie_ms = 20000));
+    hostile_behave(h, stalls_sets, NULL);
+    must_be(MEND_E_TIMEOUT, mend_set(c, S("lock"), S("mine"), NULL, &r), &r);
     hostile_behave(h, NULL, NULL);
-    mend_status status;
-    await((status = mend_get(c, S("k"), &r)) != MEND_E_DOWN, SOON_MS);
-    must_be(MEND_MISS, status, &r);
+    hostile_release(h);
+    await(all_up(c), SOON_MS);
+    must_be(MEND_OK, mend_add(c, S("lock"), S("yours"), NULL, &r), &r);
+    must_be(MEND_NOT_STORED, mend_add(c, S("lock"), S("theirs"), NULL, &r), &r);
     mend_close(c);
     mend_reply_free(&r);
     hostile_stop(h);
@@ -264,6 +308,24 @@ static void on_event(const mend_event *event, void *context)
     overflows += event->type == MEND_EVENT_JOURNAL_OVERFLOW;
 }
 
+/* As long as it is not known which keys are stale, none is read: not on a server that stayed up, either. */
+static void a_torn_journal_reads_nothing(void **state)
+{
+    (void)state;
+    mend_reply      r = MEND_REPLY;
+    struct hostile *h = hostile_start(HOSTILE_META);
+    hostile_put(h, "a", "old");
+    mend_client *c = open_at(hostile_name(h), 1, MEND_ON_OVERFLOW_FLUSH);
+    hostile_behave(h, stores_nothing, NULL);
+    must_be(MEND_E_SERVER, mend_set(c, S("a"), S("new"), NULL, &r), &r);
+    must_be(MEND_E_SERVER, mend_set(c, S("b"), S("new"), NULL, &r), &r);
+    for (int i = 0; i < 200; i++)
+        must(mend_get(c, S("a"), &r) != MEND_OK, "a stale value: %s", r.data);
+    mend_close(c);
+    mend_reply_free(&r);
+    hostile_stop(h);
+}
+
 static void an_overflow_is_served_from(void **state)
 {
     (void)state;
@@ -337,8 +399,10 @@ int main(void)
         cmocka_unit_test(zombies_are_deleted_again),
         cmocka_unit_test(a_store_that_failed_leaves_nothing_old),
         cmocka_unit_test(a_delete_that_is_refused),
+        cmocka_unit_test(a_lock_is_taken_once),
         cmocka_unit_test(a_later_write_goes_behind_the_delete),
         cmocka_unit_test(an_overflow_is_flushed_once_for_all),
+        cmocka_unit_test(a_torn_journal_reads_nothing),
         cmocka_unit_test(an_overflow_is_served_from),
         cmocka_unit_test(an_overflow_is_refused_until_accepted),
         cmocka_unit_test(a_flush_that_is_forbidden),
