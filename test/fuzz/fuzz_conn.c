@@ -407,6 +407,16 @@ static void end_well(struct rig *r)
     must(a.done && a.status == MEND_OK && a.value.len == 2 && strcmp(a.value.data, "hi") == 0);
     must(conn_at_rest(&r->c) && conn_unsent(&r->c) == 0);
 
+    /* A write behind a delete that is refused: whatever it did, it did to what should not be there. */
+    static const char                 refused[] = "SERVER_ERROR no\r\nHD O104\r\n";
+    static const struct wire_question touch = {.verb = WIRE_TOUCH, .key = {"well", 4}, .exptime = 60, .behind_delete = true};
+    struct answer                     touched = {.value.memory = &r->memory};
+    answer_reset(&touched);
+    must(conn_ask(&r->c, &touch, &touched) == MEND_OK);
+    transmit(r, SIZE_MAX);
+    arrive(r, refused, sizeof refused - 1);
+    must(touched.done && touched.status == MEND_E_SERVER && touched.maybe_applied && r->c.refused && conn_at_rest(&r->c));
+
     /* Moved on, within one allocator and from one to the other. */
     struct memory libc = memory_from(NULL);
     struct answer b = {.value.memory = &r->memory}, far = {.value.memory = &libc};
