@@ -501,7 +501,6 @@ static void connect_if_known(struct server *s, nstime now)
 static void expire(struct server *s, nstime now)
 {
     struct trial *t = s->trial;
-    nstime        timeout = MS(s->life->client->config.timeout_ms);
     char          why[96];
 
     if (t->link)
@@ -518,10 +517,7 @@ static void expire(struct server *s, nstime now)
     }
     if (now > t->deadline + MS(LINK_STOPPED_MS) && !t->extended) { /* we were stopped ourselves: it gets its time */
         t->extended = true;
-        t->deadline = now + timeout;
-        pthread_mutex_lock(&s->lock);
-        s->health.verdict_due = t->deadline;
-        server_publish_and_unlock(s);
+        extend(s, now + MS(s->life->client->config.timeout_ms));
         return;
     }
     snprintf(why, sizeof why, "%s within %d ms",
