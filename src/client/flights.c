@@ -4,6 +4,8 @@
 #include <assert.h>
 #include <string.h>
 
+#include "core/key.h"
+
 enum {
     KEPT_MAX = 1024,
     KEPT_BYTES_MAX = 4 * 1024 * 1024, /* "small", as mend.h promises */
@@ -12,16 +14,6 @@ enum {
 };
 
 /* ---- The table ---- */
-
-static uint64_t hash_of(mend_bytes key) /* FNV-1a */
-{
-    const unsigned char *p = key.data;
-    uint64_t             h = 0xcbf29ce484222325u;
-
-    for (size_t i = 0; i < key.len; i++)
-        h = (h ^ p[i]) * 0x100000001b3u;
-    return h;
-}
 
 static struct flight **bucket_of(struct flights *f, uint64_t hash)
 {
@@ -116,7 +108,7 @@ bool flights_mine(struct flights *f, mend_bytes key)
         return false;
 
     pthread_t me = pthread_self();
-    uint64_t  hash = hash_of(key);
+    uint64_t  hash = key_hash(key);
     bool      mine = false;
     pthread_mutex_lock(&f->lock);
     for (struct flight *flight = *bucket_of(f, hash); flight; flight = flight->next)
@@ -161,7 +153,7 @@ static struct flight *flight_new(struct flights *f, uint64_t hash, mend_bytes ke
 
 struct flight *flights_enter(struct flights *f, struct io *io, mend_bytes key, uint64_t lease, bool *leads)
 {
-    uint64_t       hash = hash_of(key);
+    uint64_t       hash = key_hash(key);
     bool           gave = false;
     struct flight *flight, *fresh = NULL;
 
@@ -194,7 +186,7 @@ struct flight *flights_recall(struct flights *f, mend_bytes key, nstime now)
     if (!atomic_load(&f->count))
         return NULL;
 
-    uint64_t       hash = hash_of(key);
+    uint64_t       hash = key_hash(key);
     struct flight *old = NULL;
     pthread_mutex_lock(&f->lock);
     struct flight *flight = *bucket_of(f, hash);
@@ -328,7 +320,7 @@ void flights_end(struct flights *f, struct flight *flight, nstime kept_until)
 /* Of a key, or, data NULL, of all. */
 static void wrote(struct flights *f, mend_bytes key)
 {
-    uint64_t       hash = key.data ? hash_of(key) : 0;
+    uint64_t       hash = key.data ? key_hash(key) : 0;
     struct flight *list = NULL, *next;
 
     pthread_mutex_lock(&f->lock);

@@ -76,15 +76,10 @@ static void become(struct journal *j, struct note *n, enum note_state state)
 
 enum { TABLE_LEAST = 64 };
 
-/* FNV-1a: keys of one process's own. Whoever chooses them badly makes its own journal slow, and no more. */
 static uint32_t hash_of(mend_bytes key)
 {
-    const unsigned char *p = key.data;
-    uint32_t             hash = 2166136261u;
-
-    for (size_t i = 0; i < key.len; i++)
-        hash = (hash ^ p[i]) * 16777619u;
-    return hash ^ hash >> 15;
+    uint64_t hash = key_hash(key);
+    return (uint32_t)(hash ^ hash >> 32);
 }
 
 static struct note **place(struct journal *j, uint32_t hash)

@@ -66,3 +66,14 @@ size_t key_base64(char out[KEY_BASE64_MAX + 1], mend_bytes key)
     *to = '\0';
     return (size_t)(to - out);
 }
+
+/* FNV-1a (Fowler, Noll, Vo). */
+uint64_t key_hash(mend_bytes key)
+{
+    const unsigned char *p = key.data;
+    uint64_t             hash = 0xcbf29ce484222325u;
+
+    for (size_t i = 0; i < key.len; i++)
+        hash = (hash ^ p[i]) * 0x100000001b3u;
+    return hash;
+}
