@@ -145,7 +145,7 @@ void lost_after(struct server *s, struct call *call, mend_bytes key, uint32_t se
             journal_written(&s->journal, key, serial);
     } else if (a->status != MEND_E_ARGUMENT) {
         bool first = !journal_waits(&s->journal); /* else the healer knows already */
-        journal_note(&s->journal, key, call->io->now(call->io), a->maybe_applied);
+        journal_note(&s->journal, key, call->io->now(call->io), a->zombie);
         if (first && server_gate(s).state == MEND_STATE_UP)
             call->io->ring(call->io);
     }

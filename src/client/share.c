@@ -319,7 +319,7 @@ static void time_out(struct server *s, struct call *call, uint32_t generation, n
 {
     answer_reset(a);
     answer_fail(a, MEND_E_TIMEOUT, io_text(late ? IO_LATE : IO_TIMEOUT));
-    a->maybe_applied = writes;
+    a->maybe_applied = a->zombie = writes;
     pool_timed_out(s, call, generation, sent, late, a->error);
 }
 

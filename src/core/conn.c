@@ -46,7 +46,7 @@ static void become(struct conn *c, enum conn_state next)
 void answer_reset(struct answer *a)
 {
     a->status = MEND_OK;
-    a->done = a->maybe_applied = a->again = a->doubtful = false;
+    a->done = a->maybe_applied = a->zombie = a->again = a->doubtful = false;
     a->lease = 0;
     a->flags = 0;
     a->cas = a->number = 0;
@@ -150,7 +150,7 @@ static void forget(struct conn *c)
     c->asked = c->sent = c->value_left = 0;
     c->reading = NULL;
     c->sink = NULL;
-    c->reflects = c->heard = c->ambiguous = c->lost = c->refused = false;
+    c->reflects = c->heard = c->ambiguous = c->ended = c->lost = c->refused = false;
     c->broke = MEND_OK;
     c->why = "";
 }
@@ -631,7 +631,7 @@ static void read_error(struct conn *c, struct ask *a, const struct wire_head *h)
         if (!into || into->done)
             continue;
         done(into, status);
-        into->maybe_applied = maybe;
+        into->maybe_applied = into->zombie = maybe;
         if (status < 0) {
             keep_error(into->text, sizeof into->text, h);
             into->error = into->text;
@@ -811,6 +811,7 @@ static void fail_ask(struct conn *c, struct ask *a, mend_status status, const ch
             continue;
         answer_fail(into, status, why);
         into->maybe_applied = maybe;
+        into->zombie = maybe && !c->ended;
         into->again = status != MEND_E_TIMEOUT && (!touched || (!wire_writes(a->verb) && !a->answering));
         c->lost |= !into->again;
     }
@@ -829,4 +830,11 @@ void conn_fail(struct conn *c, mend_status status, const char *why)
     for (size_t i = 0; i < c->line_count; i++)
         fail_ask(c, ask_at(c, i), status, why);
     c->line_count = 0;
+}
+
+void conn_end(struct conn *c, const char *why)
+{
+    if (c->state != CONN_BROKEN && c->state != CONN_COLD)
+        c->ended = true;
+    conn_fail(c, MEND_E_IO, why);
 }

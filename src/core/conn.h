@@ -33,7 +33,8 @@
 struct answer {
     mend_status status;
     bool        done;
-    bool        maybe_applied; /* a write that failed, of which the server may have got a byte */
+    bool        maybe_applied; /* a write that failed, of which the server may have got a byte... */
+    bool        zombie;        /* ...and which it may yet do: it has not said that it is done with us */
     bool        again;         /* failed, and asking once more on another connection can do no harm */
     bool        doubtful;      /* an empty hit of a gets, which may be a lease's stub: a get of its own would tell */
     uint8_t     lease;         /* enum wire_lease, of several; with a cas even if it is a miss */
@@ -80,6 +81,7 @@ struct conn {
     bool              reflects;       /* its misses carry the opaque (1.6.18 and later), so every answer must */
     bool              heard;          /* a byte has come since it was dialed */
     bool              ambiguous;      /* BROKEN: a write may or may not have been done */
+    bool              ended;          /* BROKEN: by the server's own hand, which does nothing more for it */
     bool              refused;        /* a question that nobody waits for was answered with an error */
     bool              lost;           /* BROKEN: some question failed for good: it is not to be asked again */
     mend_status       broke;          /* BROKEN: how... */
@@ -146,5 +148,8 @@ void   conn_sent(struct conn *c, size_t n);
 
 /* Breaks it and fails what is in flight. why is a constant text. Broken already, or COLD: nothing. */
 void conn_fail(struct conn *c, mend_status status, const char *why);
+
+/* The same, by the server's own hand: it closed, or its process died. What it has not done by now it never will. */
+void conn_end(struct conn *c, const char *why);
 
 #endif

@@ -15,7 +15,10 @@ static mend_status status_of(int result)
 void link_broke(struct link *l, int result)
 {
     l->late = result == IO_LATE;
-    conn_fail(&l->conn, status_of(result), io_text(result));
+    if (result == IO_RESET || result == IO_CLOSED)
+        conn_end(&l->conn, io_text(result));
+    else
+        conn_fail(&l->conn, status_of(result), io_text(result));
 }
 
 /* ---- Connecting ---- */

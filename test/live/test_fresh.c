@@ -218,6 +218,32 @@ static void a_lock_is_taken_once(void **state)
     hostile_stop(h);
 }
 
+static enum hostile_next hangs_up_on_sets(struct toy_ask *ask, void *context)
+{
+    (void)context;
+    return toy_is(ask, "ms") ? HOSTILE_CLOSE : hostile_answer(ask);
+}
+
+/* What a server that closed had not done it does no more: one delete is enough, and its keys are soon read. */
+static void a_connection_that_ended_has_no_zombie(void **state)
+{
+    (void)state;
+    mend_reply      r = MEND_REPLY;
+    mend_status     status;
+    struct hostile *h = hostile_start(HOSTILE_META);
+    hostile_put(h, "k", "old");
+    mend_client *c = open_up(&MEND_CONFIG(.servers = hostile_name(h), .timeout_ms = TIMEOUT_MS, .zombie_ms = 60000));
+    hostile_behave(h, hangs_up_on_sets, NULL);
+    must_be(MEND_E_IO, mend_set(c, S("k"), S("new"), NULL, &r), &r);
+    assert_true(r.maybe_applied);
+    hostile_behave(h, NULL, NULL);
+    await((status = mend_get(c, S("k"), &r)) != MEND_E_DOWN, SOON_MS);
+    must_be(MEND_MISS, status, &r);
+    mend_close(c);
+    mend_reply_free(&r);
+    hostile_stop(h);
+}
+
 /* A write of a key that is noted goes behind a delete of it, on the same connection. */
 static void a_later_write_goes_behind_the_delete(void **state)
 {
@@ -400,6 +426,7 @@ int main(void)
         cmocka_unit_test(a_store_that_failed_leaves_nothing_old),
         cmocka_unit_test(a_delete_that_is_refused),
         cmocka_unit_test(a_lock_is_taken_once),
+        cmocka_unit_test(a_connection_that_ended_has_no_zombie),
         cmocka_unit_test(a_later_write_goes_behind_the_delete),
         cmocka_unit_test(an_overflow_is_flushed_once_for_all),
         cmocka_unit_test(a_torn_journal_reads_nothing),
