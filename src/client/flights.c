@@ -176,7 +176,7 @@ struct flight *flights_enter(struct flights *f, struct io *io, mend_bytes key, u
         flight_free(f, fresh);
     if (gave) {
         atomic_fetch_add(&flight->word, 1);
-        io->wake(io, &flight->word, true);
+        io->wake(io, &flight->word, IO_ANYBODY, true);
     }
     return flight;
 }
@@ -223,7 +223,7 @@ bool flight_wait(struct flight *flight, struct io *io, nstime deadline)
             return true;
         if (io->now(io) >= deadline)
             return false;
-        io->wait(io, &flight->word, seen, deadline);
+        io->wait(io, &flight->word, seen, IO_ANYBODY, deadline);
     }
 }
 
@@ -239,7 +239,7 @@ uint64_t flight_nap(struct flights *f, struct flight *flight, struct io *io, nst
         pthread_mutex_unlock(&f->lock);
         if (lease || slept)
             return lease;
-        io->wait(io, &flight->word, seen, until);
+        io->wait(io, &flight->word, seen, IO_ANYBODY, until);
         slept = true; /* woken for no reason, it looks sooner */
     }
 }
@@ -249,7 +249,7 @@ void flight_land(struct flight *flight, struct io *io)
     assert(!flight->landed);
     atomic_store_explicit(&flight->landed, true, memory_order_release);
     atomic_fetch_add(&flight->word, 1);
-    io->wake(io, &flight->word, true);
+    io->wake(io, &flight->word, IO_ANYBODY, true);
 }
 
 bool flight_copy(const struct flight *flight, struct answer *to)
@@ -391,7 +391,7 @@ bool flights_turn(struct flights *f, struct flight *flight, struct io *io, unsig
         nstime now = io->now(io);
         if (now >= deadline)
             return false;
-        io->wait(io, &f->turn, seen, time_earlier(deadline, now + MS(GLANCE_MS)));
+        io->wait(io, &f->turn, seen, IO_ANYBODY, time_earlier(deadline, now + MS(GLANCE_MS)));
     }
 }
 
@@ -399,5 +399,5 @@ void flights_turn_over(struct flights *f, struct io *io)
 {
     atomic_fetch_sub(&f->loading, 1);
     atomic_fetch_add(&f->turn, 1);
-    io->wake(io, &f->turn, false);
+    io->wake(io, &f->turn, IO_ANYBODY, false);
 }

@@ -44,11 +44,11 @@ void server_changed(struct server *s, bool all)
     atomic_thread_fence(memory_order_seq_cst); /* what changed is seen by whoever is not seen waiting here */
     if (atomic_load(&s->waiting)) {
         atomic_fetch_add(&s->turn, 1);
-        life->io->wake(life->io, &s->turn, all);
+        life->io->wake(life->io, &s->turn, IO_ANYBODY, all);
     }
     if (atomic_load(&life->waiting)) {
         atomic_fetch_add(&life->news, 1);
-        life->io->wake(life->io, &life->news, true);
+        life->io->wake(life->io, &life->news, IO_ANYBODY, true);
     }
 }
 

@@ -243,7 +243,7 @@ static void run_parts(struct multi *m)
             told = true;
             continue;
         } else if (n == 0)
-            call->io->wait(call->io, &life->news, seen, call->deadline);
+            call->io->wait(call->io, &life->news, seen, IO_ANYBODY, call->deadline);
         if (n)
             link_turn(m->links, m->polls, n, call->io, waiting ? call->now + MS(GLANCE_MS) : call->deadline, call->deadline);
         call->now = call->io->now(call->io);

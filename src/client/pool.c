@@ -149,7 +149,7 @@ bool pool_wait(struct server *s, struct call *call, struct pool_wait *wait)
         atomic_thread_fence(memory_order_seq_cst); /* who changes something after this look sees that we wait */
         wait->told = true;
     } else {
-        call->io->wait(call->io, &s->turn, wait->seen, call->deadline);
+        call->io->wait(call->io, &s->turn, wait->seen, IO_ANYBODY, call->deadline);
         call->now = call->io->now(call->io);
     }
     wait->seen = atomic_load(&s->turn);

@@ -15,6 +15,7 @@ enum {
     PATIENCE_MS = 10,     /* in the queue, or behind a batch that does not land: then a call goes its own way... */
     PATIENCE_PART = 8,    /* ...or after this part of its time, if that is less */
     SEAT_BYTES = 32 * 1024, /* a value's memory that a seat keeps */
+    BIT_SHARED = BATCH_MAX / 32, /* neighbours of a batch who are woken together */
 };
 
 /* A question in the queue, on its caller's stack. */
@@ -23,6 +24,7 @@ struct rider {
     struct seat                *seat; /* ABOARD */
     bool                        again; /* its first link died */
     bool                        evicted;
+    uint32_t                    bit; /* as whom it waits, by its place in the queue: answers come in that order */
     struct rider               *next;
 };
 
@@ -33,6 +35,7 @@ struct seat {
     bool          left;   /* its caller has gone */
     bool          pooled; /* as its link was */
     uint32_t      generation;
+    uint32_t      bit; /* its rider's */
     struct seat  *next;
     char          key[KEY_MAX];
 };
@@ -68,6 +71,7 @@ static struct seat *seat_take(struct share *h, const struct memory *memory)
         h->seats++;
     }
     seat->landed = seat->left = false;
+    seat->bit = 0;
     answer_reset(&seat->answer);
     return seat;
 }
@@ -90,7 +94,7 @@ static mend_bytes seat_key(struct seat *seat, mend_bytes key)
 
 /* Who is to be woken; a bit of news changes the word first, so that nobody falls asleep over it. */
 struct news {
-    bool aboard;           /* those of the batch */
+    uint32_t aboard; /* those of the batch, in bits */
     enum { NOBODY, ONE, ALL } queue;
 };
 
@@ -98,16 +102,17 @@ static void unlock_and_tell(struct share *h, struct io *io, struct news news)
 {
     _Atomic uint32_t *batch = &h->word[h->batch & 1], *next = &h->word[(h->batch + 1) & 1];
 
-    news.aboard |= news.queue && h->left_over; /* they wait on the word of the batch that they were to be in */
+    if (news.queue && h->left_over)
+        news.aboard = IO_ANYBODY; /* they wait on the word of the batch that they were to be in */
     if (news.aboard)
         atomic_fetch_add_explicit(batch, 1, memory_order_relaxed);
     if (news.queue)
         atomic_fetch_add_explicit(next, 1, memory_order_relaxed);
     pthread_mutex_unlock(&h->lock);
     if (news.aboard)
-        io->wake(io, batch, true);
+        io->wake(io, batch, news.aboard, true);
     if (news.queue)
-        io->wake(io, next, news.queue == ALL);
+        io->wake(io, next, IO_ANYBODY, news.queue == ALL);
 }
 
 /* Everyone in the queue goes elsewhere. */
@@ -159,7 +164,7 @@ static bool publish_locked(struct share *h, const struct seat *mine, struct news
             seat_back(h, seat);
         else {
             seat->landed = true;
-            news->aboard = true;
+            news->aboard |= seat->bit;
         }
     }
     return waiting;
@@ -180,6 +185,7 @@ static void board_locked(struct share *h, struct server *s, nstime now)
             break;
         seat->pooled = h->link->pooled;
         seat->generation = h->link->generation;
+        seat->bit = r->bit;
         struct wire_question q = *r->q;
         q.key = seat_key(seat, q.key);
         mend_status status = conn_ask(c, &q, &seat->answer);
@@ -196,7 +202,7 @@ static void board_locked(struct share *h, struct server *s, nstime now)
 /* What has come so far goes to those who wait for it, and not for the leader's own answer. */
 static void publish(struct share *h, struct io *io)
 {
-    struct news news = {false, NOBODY};
+    struct news news = {0, NOBODY};
 
     pthread_mutex_lock(&h->lock);
     publish_locked(h, NULL, &news);
@@ -214,7 +220,7 @@ static void unlead_locked(struct share *h, struct news *news)
 /* There is no link to be had. */
 static void disband(struct share *h, struct io *io)
 {
-    struct news news = {false, NOBODY};
+    struct news news = {0, NOBODY};
 
     pthread_mutex_lock(&h->lock);
     evict_locked(h, &news);
@@ -286,7 +292,7 @@ static bool may_park(const struct share *h, const struct server *s)
 static void finish(struct share *h, struct server *s, struct call *call, bool again)
 {
     struct link *l = h->link;
-    struct news  news = {false, NOBODY};
+    struct news  news = {0, NOBODY};
     bool         deserted = !link_over(l); /* those whose answers are to come have gone, and told the server's health so */
 
     if (deserted)
@@ -339,7 +345,7 @@ static struct answer *own_answer(const struct own *own)
  * nobody, or no seat to leave a question in. */
 static bool hand_on(struct share *h, struct server *s, struct call *call, struct own *own, bool timed_out)
 {
-    struct news  news = {false, NOBODY};
+    struct news  news = {0, NOBODY};
     struct link *l = h->link;
     bool         moves = timed_out && !own->seat;
 
@@ -360,7 +366,7 @@ static bool hand_on(struct share *h, struct server *s, struct call *call, struct
         own->seat = NULL;
     }
     h->led = false;
-    news.aboard = true;
+    news.aboard = IO_ANYBODY; /* one of them leads on */
     unlock_and_tell(h, call->io, news);
     return true;
 }
@@ -472,6 +478,7 @@ static void enqueue_locked(struct share *h, struct rider *rider)
 {
     *h->queue_end = rider;
     h->queue_end = &rider->next;
+    rider->bit = UINT32_C(1) << h->queued / BIT_SHARED % 32;
     h->queued++;
     h->wary += rider->again;
 }
@@ -503,7 +510,7 @@ static enum share_result take_over(struct share *h, struct server *s, struct cal
 /* In the queue at its deadline, and nobody leads: the next may, or the link goes back. Released by now. */
 static enum share_result pass_and_unlock(struct share *h, struct server *s, struct call *call)
 {
-    struct news  news = {false, h->queue ? ONE : NOBODY};
+    struct news  news = {0, h->queue ? ONE : NOBODY};
     struct link *l = h->queue ? NULL : part_with(h, s);
 
     unlock_and_tell(h, call->io, news);
@@ -523,7 +530,7 @@ static enum share_result ride_and_unlock(struct share *h, struct server *s, stru
         uint32_t          seen = atomic_load_explicit(word, memory_order_relaxed);
         nstime            until = !rider->seat ? bored : spared ? call->now + MS(1) : call->deadline;
         pthread_mutex_unlock(&h->lock);
-        call->io->wait(call->io, word, seen, until);
+        call->io->wait(call->io, word, seen, rider->bit, until);
         pthread_mutex_lock(&h->lock);
 
         struct seat *seat = rider->seat;
@@ -560,7 +567,7 @@ static enum share_result ride_and_unlock(struct share *h, struct server *s, stru
                 spared = true;
                 continue;
             }
-            struct news news = {false, NOBODY};
+            struct news news = {0, NOBODY};
             uint32_t    generation = seat->generation;
             nstime      sent = h->since;
             seat->left = true;

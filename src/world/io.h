@@ -38,6 +38,8 @@ struct io_address {
     unsigned len; /* 0: none */
 };
 
+#define IO_ANYBODY UINT32_MAX /* of the bits of wait and wake: all */
+
 /* A stream socket. Zeroed and fd -1: closed. */
 struct io_sock {
     int    fd;
@@ -77,9 +79,10 @@ struct io {
     int (*poll)(struct io *, struct io_poll *, size_t n, nstime deadline, bool bell);
     void (*ring)(struct io *); /* wakes the one who polls with `bell`, now or when it next does */
 
-    /* Words that threads wait on. wait returns when *word is not seen, on wake, at the deadline, or for no reason. */
-    void (*wait)(struct io *, _Atomic uint32_t *word, uint32_t seen, nstime deadline);
-    void (*wake)(struct io *, _Atomic uint32_t *word, bool all);
+    /* Words that threads wait on. wait returns when *word is not seen, on wake, at the deadline, or for no reason. Who waits
+     * says as whom, in bits; a wake is for those who have one of its own: for all of them, or for one. */
+    void (*wait)(struct io *, _Atomic uint32_t *word, uint32_t seen, uint32_t as, nstime deadline);
+    void (*wake)(struct io *, _Atomic uint32_t *word, uint32_t whom, bool all);
     void (*yield)(struct io *);
 
     /* A thread, with all signals blocked. join returns true if it ended by the deadline; else it is let go,

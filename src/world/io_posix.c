@@ -382,18 +382,18 @@ static void world_ring(struct io *io)
         ;
 }
 
-static void world_wait(struct io *io, _Atomic uint32_t *word, uint32_t seen, nstime deadline)
+static void world_wait(struct io *io, _Atomic uint32_t *word, uint32_t seen, uint32_t as, nstime deadline)
 {
     struct timespec t = timespec_of(deadline);
 
     (void)io;
-    syscall(SYS_futex, word, FUTEX_WAIT_BITSET | FUTEX_PRIVATE_FLAG, seen, deadline == NEVER ? NULL : &t, NULL, FUTEX_BITSET_MATCH_ANY);
+    syscall(SYS_futex, word, FUTEX_WAIT_BITSET | FUTEX_PRIVATE_FLAG, seen, deadline == NEVER ? NULL : &t, NULL, as);
 }
 
-static void world_wake(struct io *io, _Atomic uint32_t *word, bool all)
+static void world_wake(struct io *io, _Atomic uint32_t *word, uint32_t whom, bool all)
 {
     (void)io;
-    syscall(SYS_futex, word, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, all ? INT32_MAX : 1, NULL, NULL, 0);
+    syscall(SYS_futex, word, FUTEX_WAKE_BITSET | FUTEX_PRIVATE_FLAG, all ? INT32_MAX : 1, NULL, NULL, whom);
 }
 
 static void world_yield(struct io *io)
@@ -423,7 +423,7 @@ static void *thread_main(void *arg)
         t->abandoned(t->arg);
         free(t);
     } else
-        world_wake(NULL, &t->fate, true);
+        world_wake(NULL, &t->fate, IO_ANYBODY, true);
     return NULL;
 }
 
@@ -462,7 +462,7 @@ static struct io_thread *world_spawn(struct io *io, void (*run)(void *), void (*
 static bool world_join(struct io *io, struct io_thread *t, nstime deadline)
 {
     while (atomic_load(&t->fate) == RUNNING && world_now(io) < deadline)
-        world_wait(io, &t->fate, RUNNING, deadline);
+        world_wait(io, &t->fate, RUNNING, IO_ANYBODY, deadline);
 
     pthread_t id = t->id; /* once it is abandoned, t is the thread's to free */
     uint32_t  running = RUNNING;

@@ -979,6 +979,7 @@ static void io_ring(struct io *io)
 
 struct word_wait {
     _Atomic uint32_t *word;
+    uint32_t          as;
     bool              woken;
     struct word_wait *next;
 };
@@ -989,10 +990,10 @@ static bool woken(void *arg)
 }
 
 /* As the kernel's: a word that has changed already ends it, one that changes later does not; only a wake does. */
-static void io_wait(struct io *io, _Atomic uint32_t *word, uint32_t seen, nstime deadline)
+static void io_wait(struct io *io, _Atomic uint32_t *word, uint32_t seen, uint32_t as, nstime deadline)
 {
     struct net       *n = net_of(io);
-    struct word_wait  w = {.word = word, .next = n->waits};
+    struct word_wait  w = {.word = word, .as = as, .next = n->waits};
     struct word_wait **at;
 
     if (atomic_load(word) != seen)
@@ -1006,14 +1007,14 @@ static void io_wait(struct io *io, _Atomic uint32_t *word, uint32_t seen, nstime
     *at = w.next;
 }
 
-static void io_wake(struct io *io, _Atomic uint32_t *word, bool all)
+static void io_wake(struct io *io, _Atomic uint32_t *word, uint32_t whom, bool all)
 {
     struct net       *n = net_of(io);
     struct word_wait *among[64];
     size_t            count = 0;
 
     for (struct word_wait *w = n->waits; w; w = w->next)
-        if (w->word == word && !w->woken && count < 64)
+        if (w->word == word && w->as & whom && !w->woken && count < 64)
             among[count++] = w;
     for (size_t i = 0; all && i < count; i++)
         among[i]->woken = true;
