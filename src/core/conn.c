@@ -7,7 +7,7 @@
 #include "core/key.h"
 
 enum {
-    CONN_IN_BYTES = 16 * 1024,  /* one recv's worth; four of the longest lines must fit */
+    CONN_IN_BYTES = 16 * 1024,  /* one recv's worth, and a NUL; four of the longest lines must fit */
     CONN_OUT_BYTES = 64 * 1024, /* questions that wait to be sent: a quarter of the usual socket buffer */
     CONN_PORTION_BYTES = 1024 * 1024, /* of one receive: whoever reads must come back in time to look at the clock */
     CONN_LINE_MAX = 1024,       /* questions in flight */
@@ -194,12 +194,13 @@ static bool line_reserve(struct conn *c, size_t more)
 }
 
 /* What was appended to out from `before` on becomes the last question of the line. */
-static struct ask *line_add(struct conn *c, enum wire_verb verb, size_t before)
+static struct ask *line_add(struct conn *c, enum wire_verb verb, size_t before, struct want one)
 {
     assert(c->line_count < c->line_cap);
     struct ask *a = ask_at(c, c->line_count++);
-    *a = (struct ask){.verb = verb, .opaque = c->opaque, .begins = c->asked, .n = 1};
-    a->ends = c->asked += c->out.len - before;
+    size_t      bytes = c->out.len - before;
+    *a = (struct ask){.verb = verb, .opaque = c->opaque, .begins = c->asked, .ends = c->asked + bytes, .one = one, .n = 1};
+    c->asked += bytes;
     return a;
 }
 
@@ -217,10 +218,8 @@ static mend_status ask_one(struct conn *c, const struct wire_question *q, struct
     if (!line_reserve(c, 1) || !wire_ask(&c->out, q, c->asks, ++c->opaque))
         return MEND_E_MEMORY;
 
-    struct ask *a = line_add(c, q->verb, before);
-    a->one = (struct want){.key = q->key, .key_binary = q->key_binary, .into = into};
-    if (!into && q->verb != WIRE_PROVE)
-        a->one.key = mend_mem(NULL, 0); /* nobody keeps it for us, and no answer to such has a key */
+    bool        kept = into || q->verb == WIRE_PROVE; /* else nobody keeps the key for us, and no answer to such has one */
+    struct ask *a = line_add(c, q->verb, before, (struct want){.key = kept ? q->key : mend_mem(NULL, 0), .key_binary = q->key_binary, .into = into});
     if (wire_carries_value(q->verb) && q->value.len > WIRE_COPY_MAX) {
         c->big = q->value;
         c->crlf = 2;
@@ -280,7 +279,7 @@ size_t conn_ask_many(struct conn *c, struct want *wants, size_t n)
     memcpy(p, "\r\n", 2);
     c->out.len = (size_t)(p + 2 - c->out.data);
 
-    struct ask *a = line_add(c, WIRE_GET_MANY, before);
+    struct ask *a = line_add(c, WIRE_GET_MANY, before, (struct want){0});
     a->many = wants;
     a->n = took;
     return took;
@@ -339,7 +338,9 @@ void conn_sent(struct conn *c, size_t n)
     size_t took = at_most(n, c->out.len - c->out_at);
     c->out_at += took;
     n -= took;
-    if (c->out_at > c->out.len / 2) {
+    if (c->out_at == c->out.len)
+        c->out_at = c->out.len = 0;
+    else if (c->out_at > c->out.len / 2) {
         buf_drop(&c->out, c->out_at);
         c->out_at = 0;
     }
@@ -374,7 +375,7 @@ size_t conn_room(struct conn *c, struct conn_span room[2])
         if (rest > CONN_PORTION_BYTES)
             return n;
     }
-    room[n++] = (struct conn_span){c->in.data + c->in.len, c->in.cap - c->in.len};
+    room[n++] = (struct conn_span){c->in.data + c->in.len, c->in.cap - c->in.len - 1};
     return n;
 }
 
@@ -723,33 +724,37 @@ static void read_head(struct conn *c, const struct wire_head *h)
         read_classic(c, a, h);
 }
 
-/* The usual case at its shortest, since it comes a hundred times a call: the value of the key that is next in a gets, all of
- * it there. False: anything else, and nothing was taken. */
-static bool read_next_value(struct conn *c, struct ask *a)
+/* The usual cases at their shortest: a value of the key that is next in a gets, and a hit of a get, all of it there. False:
+ * anything else, and nothing was taken. */
+static bool read_usual(struct conn *c, struct ask *a)
 {
-    struct want     *w = &a->many[a->next];
+    struct want     *w = a->many ? &a->many[a->next] : &a->one;
+    struct answer   *into = w->into;
     const char      *p = c->in.data + c->in_at;
     size_t           have = c->in.len - c->in_at;
     struct wire_head h;
 
-    if (w->into->done || c->sent < a->ends)
+    if (!into || into->done || c->sent < a->ends)
         return false;
-    size_t head = (size_t)wire_value(&h, p, have, w->key);
+    size_t head = (size_t)(a->many ? wire_value(&h, p, have, w->key) : wire_hit(&h, p, have, w->key, a->opaque));
     if (!head || h.size == 0 || have - head < h.size + 2 || h.size > c->value_max) /* empty: perhaps a lease's stub */
         return false;
     const char *end = p + head + h.size;
-    if (end[0] != '\r' || end[1] != '\n' || !buf_reserve(&w->into->value, h.size + 1))
+    if (end[0] != '\r' || end[1] != '\n' || !buf_reserve(&into->value, h.size + 1))
         return false;
-    memcpy(w->into->value.data, p + head, h.size);
-    w->into->value.data[h.size] = '\0';
-    w->into->value.len = h.size;
-    w->into->flags = h.flags;
-    w->into->cas = h.cas;
-    w->into->ttl_s = MEND_TTL_UNKNOWN;
-    done(w->into, MEND_OK);
-    a->answering = true;
-    a->next = a->next + 1 < a->n ? a->next + 1 : 0;
+    memcpy(into->value.data, p + head, h.size);
+    into->value.data[h.size] = '\0';
+    into->value.len = h.size;
+    into->flags = h.flags;
+    into->cas = h.cas;
+    into->ttl_s = h.ttl_s;
+    done(into, MEND_OK);
     c->in_at += head + h.size + 2;
+    if (a->many) {
+        a->answering = true;
+        a->next = a->next + 1 < a->n ? a->next + 1 : 0;
+    } else
+        line_next(c);
     return true;
 }
 
@@ -767,7 +772,7 @@ static bool read_step(struct conn *c)
         return false;
     }
     struct ask *a = ask_at(c, 0);
-    if (a->verb == WIRE_GET_MANY && read_next_value(c, a))
+    if ((a->verb == WIRE_GET_MANY || (a->verb == WIRE_GET && c->asks == WIRE_META)) && read_usual(c, a))
         return true;
     a->answering = true;
     int n = wire_head(&h, c->in.data + c->in_at, c->in.len - c->in_at);
@@ -791,7 +796,8 @@ void conn_took(struct conn *c, size_t n)
         n -= straight;
     }
     c->in.len += n;
-    assert(c->in.len <= c->in.cap);
+    assert(c->in.len < c->in.cap);
+    c->in.data[c->in.len] = '\0';
     while (c->state != CONN_BROKEN && read_step(c))
         ;
 }

@@ -64,7 +64,12 @@ bool wire_lists(enum wire_verb verb)
     return verbs[verb].classic.bytes[0] == 'g'; /* gets, gats */
 }
 
-enum { PUT_SLACK = sizeof(struct text) }; /* room that is to be behind whatever is put */
+enum {
+    DIGITS_MAX = 20, /* of a number of 64 bits */
+    PUT_SLACK = DIGITS_MAX, /* room that is to be behind whatever is put */
+};
+
+_Static_assert(sizeof(struct text) <= PUT_SLACK, "a text is copied whole");
 
 static char *put(char *p, struct text text)
 {
@@ -84,15 +89,14 @@ static char *put_bytes(char *p, mend_bytes b)
 
 static char *put_number(char *p, uint64_t number)
 {
-    char  digits[20];
-    char *d = digits + sizeof digits;
+    char  digits[2 * DIGITS_MAX] = {0}; /* the second half is never anything but copied */
+    char *end = digits + DIGITS_MAX, *d = end;
 
     do
         *--d = (char)('0' + number % 10);
     while (number /= 10);
-    for (; d < digits + sizeof digits; d++)
-        *p++ = *d;
-    return p;
+    memcpy(p, d, DIGITS_MAX); /* as a text, at one go */
+    return p + (end - d);
 }
 
 /* memcached takes a negative time for "gone already". */
@@ -485,19 +489,51 @@ int wire_head(struct wire_head *h, const char *p, size_t n)
 
 int wire_value(struct wire_head *h, const char *line, size_t n, mend_bytes key)
 {
-    enum { BEFORE = sizeof "VALUE " - 1, BEHIND = 64 }; /* three numbers of 20 digits, and what stands between */
+    enum { BEFORE = sizeof "VALUE " - 1 };
     const char *p = line + BEFORE + key.len;
     uint64_t    flags;
 
-    if (n < BEFORE + key.len + BEHIND || memcmp(line, "VALUE ", BEFORE) != 0 || memcmp(line + BEFORE, key.data, key.len) != 0)
-        return 0;
-    if (!memchr(p, '\r', BEHIND)) /* where numbers end at the latest */
+    if (n < BEFORE + key.len || memcmp(line, "VALUE ", BEFORE) != 0 || memcmp(line + BEFORE, key.data, key.len) != 0)
         return 0;
     if (!next_number(&p, UINT32_MAX, &flags) || !next_number(&p, WIRE_VALUE_MAX, &h->size) || !next_number(&p, UINT64_MAX, &h->cas) ||
         p[0] != '\r' || p[1] != '\n')
         return 0;
     h->flags = (uint32_t)flags;
+    h->ttl_s = MEND_TTL_UNKNOWN;
     return (int)(p + 2 - line);
+}
+
+/* A space, this letter, and a number. */
+static inline bool flag_number(const char **p, char letter, uint64_t most, uint64_t *number)
+{
+    if ((*p)[0] != ' ' || (*p)[1] != letter)
+        return false;
+    *p += 2;
+    return line_number(p, most, number);
+}
+
+/* memcached tells the flags in the order that put_meta asks for them. */
+int wire_hit(struct wire_head *h, const char *line, size_t n, mend_bytes key, uint64_t opaque)
+{
+    const char *p = line + 3, *end = line + n;
+    uint64_t    flags, ttl, same;
+
+    if (n < 3 || memcmp(line, "VA ", 3) != 0 || !line_number(&p, WIRE_VALUE_MAX, &h->size))
+        return 0;
+    if (!flag_number(&p, 'f', UINT32_MAX, &flags) || !flag_number(&p, 'c', UINT64_MAX, &h->cas))
+        return 0;
+    h->flags = (uint32_t)flags;
+    h->ttl_s = MEND_TTL_NEVER;
+    if (p[0] == ' ' && p[1] == 't' && p[2] == '-' && p[3] == '1')
+        p += 4;
+    else if (flag_number(&p, 't', INT32_MAX, &ttl))
+        h->ttl_s = (int64_t)ttl;
+    else
+        return 0;
+    if ((size_t)(end - p) < key.len + 2 || p[0] != ' ' || p[1] != 'k' || memcmp(p + 2, key.data, key.len) != 0)
+        return 0;
+    p += 2 + key.len;
+    return flag_number(&p, 'O', UINT64_MAX, &same) && same == opaque && p[0] == '\r' && p[1] == '\n' ? (int)(p + 2 - line) : 0;
 }
 
 #define KIND(k) (1u << WIRE_##k)

@@ -140,9 +140,11 @@ enum { WIRE_LINE_MAX = 2048 };
  * 0 if the line is not all there yet; -1 if this is not memcached speaking. */
 int wire_head(struct wire_head *h, const char *p, size_t n);
 
-/* The same for the line that is most likely: a VALUE of this key, as the answer to a gets, and well within p[0..n). 0: it
- * is another, or not so, and wire_head is to be asked. Only size, flags and cas are filled in. */
+/* The same for the lines that are most likely: a VALUE of this key, as the answer to a gets; a VA of this key and opaque,
+ * as the answer to a GET. 0: it is another, or not all there, and wire_head is to be asked. Behind p[0..n) stands a NUL.
+ * Only size, flags, cas and ttl_s are filled in. */
 int wire_value(struct wire_head *h, const char *p, size_t n, mend_bytes key);
+int wire_hit(struct wire_head *h, const char *p, size_t n, mend_bytes key, uint64_t opaque);
 
 /* Whether a head of this kind can answer this question. Errors can answer any. */
 bool wire_fits(enum wire_kind kind, enum wire_verb verb, enum wire_dialect dialect);

@@ -414,6 +414,71 @@ static void mangled_lines(void **state)
 
 #define K(kind) (1u << WIRE_##kind)
 
+/* The short ways to the usual lines say what the long way says, or nothing; and read no byte behind the NUL. */
+static int shortly(struct wire_head *h, const char *line, size_t n)
+{
+    mend_bytes key = {"key", 3};
+    return strncmp(line, "VA ", 3) == 0 ? wire_hit(h, line, n, key, 42) : wire_value(h, line, n, key);
+}
+
+static bool is_the_usual(const struct wire_head *h)
+{
+    if (h->key.len != 3 || memcmp(h->key.data, "key", 3) != 0 || !h->has_cas)
+        return false;
+    return h->kind == WIRE_VALUE || (h->kind == WIRE_VA && h->has_opaque && h->opaque == 42);
+}
+
+static void check_short(const char *line, size_t n)
+{
+    char            *exact = malloc(n + 1); /* so that a sanitizer sees what is read behind it */
+    struct wire_head h = {0}, full;
+
+    memcpy(exact, line, n);
+    exact[n] = '\0';
+    int took = shortly(&h, exact, n);
+    if (took != 0) {
+        assert_int_equal(took, wire_head(&full, exact, n));
+        assert_true(is_the_usual(&full));
+        assert_true(h.size == full.size && h.flags == full.flags && h.cas == full.cas && h.ttl_s == full.ttl_s);
+    }
+    free(exact);
+}
+
+static void usual_lines(void **state)
+{
+    static const char *const usual[] = {
+        "VA 5 f0 c1 t-1 kkey O42\r\n", "VA 1073741824 f4294967295 c18446744073709551615 t2147483647 kkey O42\r\n", "VALUE key 0 5 1\r\n",
+        "VALUE key 4294967295 1073741824 18446744073709551615\r\n",
+    };
+    static const char *const unusual[] = {
+        "VA 5 f0 c1 t-1 kkey O43\r\n", "VA 5 f0 c1 t-1 kkez O42\r\n", "VA 5 c1 f0 t-1 kkey O42\r\n", "VA 5 f0 c1 t-1 kkey O42 Z\r\n", "VA 5 f0 c1 t-1 kke",
+        "VA 5 f0 c18446744073709551616 t-1 kkey O42\r\n", "VA 5 f0 c1 t4294967233 kkey O42\r\n", "VALUE kez 0 5 1\r\n", "VALUE key 0 5\r\n", "VALUE key 0 5 1 2\r\n", "END\r\n",
+        "VA ", "V", "",
+    };
+    struct wire_head h;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof usual / sizeof *usual; i++) {
+        char   line[100];
+        size_t n = strlen(usual[i]);
+        assert_int_equal(shortly(&h, usual[i], n), n);
+        for (size_t cut = 0; cut < n; cut++) {
+            memcpy(line, usual[i], n + 1);
+            line[cut] = '\0';
+            assert_int_equal(shortly(&h, line, cut), 0);
+            check_short(line, cut);
+        }
+        for (size_t at = 0; at < n; at++)
+            for (unsigned byte = 0; byte < 256; byte++) {
+                memcpy(line, usual[i], n + 1);
+                line[at] = (char)byte;
+                check_short(line, n);
+            }
+    }
+    for (size_t i = 0; i < sizeof unusual / sizeof *unusual; i++)
+        assert_int_equal(shortly(&h, unusual[i], strlen(unusual[i])), 0);
+}
+
 static void fits(void **state)
 {
     static const unsigned stores = K(HD) | K(OK) | K(NS) | K(EX) | K(NF), hits = K(VA) | K(EN), heads = K(HD) | K(OK) | K(EN);
@@ -499,6 +564,7 @@ int main(void)
         cmocka_unit_test(what_is_not_memcached),
         cmocka_unit_test(endless_lines),
         cmocka_unit_test(mangled_lines),
+        cmocka_unit_test(usual_lines),
         cmocka_unit_test(fits),
         cmocka_unit_test(decimal_numbers),
     };
