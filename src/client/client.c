@@ -252,8 +252,11 @@ struct server *call_ask(struct call *call, const mend_call *options, const struc
     else if (!health_askable(server_gate(s).state))
         answer_fail(a, MEND_E_DOWN, call_down);
     else {
-        struct wire_question behind = *q;
-        behind.behind_delete = !deleted && q->verb != WIRE_DELETE;
+        struct wire_question behind;
+        if (lost) {
+            behind = *q;
+            behind.behind_delete = !deleted && q->verb != WIRE_DELETE;
+        }
         call_clock(call, options);
         converse(s, call, lost ? &behind : q, large || q->value.len > WIRE_COPY_MAX, a);
         if (q->create && a->status == MEND_MISS)

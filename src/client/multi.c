@@ -287,17 +287,18 @@ static bool prepare(struct multi *m, size_t n, size_t key_bytes)
 
 /* ---- Dealing out ---- */
 
-/* The i-th key of the application's, and what is said of its server. */
+/* The application's keys, each `step` bytes behind the one before, and what is said of their servers. */
 struct source {
-    const mend_bytes *keys;
-    const mend_item  *items;
-    const mend_call  *options;
-    const struct wire_question *questions; /* with a key in each */
+    const mend_bytes           *first;
+    size_t                      step;
+    const mend_item            *items;     /* of a set, which the keys lie in */
+    const struct wire_question *questions; /* of a fetch, the same */
+    const mend_call            *options;
 };
 
 static mend_bytes key_at(const struct source *from, size_t i)
 {
-    return from->items ? from->items[i].key : from->questions ? from->questions[i].key : from->keys[i];
+    return *(const mend_bytes *)((const char *)from->first + i * from->step);
 }
 
 static struct server *server_at(struct multi *m, const struct source *from, size_t i)
@@ -460,7 +461,7 @@ static mend_status run(struct mend_client *c, const struct source *from, size_t 
     size_t       key_bytes = 0;
 
     rs->count = 0;
-    if (!c || (n && !from->keys && !from->items && !from->questions))
+    if (!c || (n && !from->first))
         return MEND_E_ARGUMENT;
     mend_status status = check_call(from->options, &why);
     if (!status)
@@ -502,7 +503,7 @@ static mend_status run_quietly(struct mend_client *c, const struct source *from,
 
 mend_status mend_get_multi_with(mend_client *c, const mend_bytes *keys, size_t n, const mend_call *options, mend_replies *rs)
 {
-    return rs ? run(c, &(struct source){.keys = keys, .options = options}, n, WIRE_GET, rs) : MEND_E_ARGUMENT;
+    return rs ? run(c, &(struct source){.first = keys, .step = sizeof *keys, .options = options}, n, WIRE_GET, rs) : MEND_E_ARGUMENT;
 }
 
 mend_status mend_get_multi(mend_client *c, const mend_bytes *keys, size_t n, mend_replies *rs)
@@ -512,17 +513,18 @@ mend_status mend_get_multi(mend_client *c, const mend_bytes *keys, size_t n, men
 
 mend_status mend_set_multi(mend_client *c, const mend_item *items, size_t n, mend_replies *rs)
 {
-    return run_quietly(c, &(struct source){.items = items}, n, WIRE_SET, rs);
+    return run_quietly(c, &(struct source){.first = items ? &items->key : NULL, .step = sizeof *items, .items = items}, n, WIRE_SET, rs);
 }
 
 mend_status mend_delete_multi(mend_client *c, const mend_bytes *keys, size_t n, mend_replies *rs)
 {
-    return run_quietly(c, &(struct source){.keys = keys}, n, WIRE_DELETE, rs);
+    return run_quietly(c, &(struct source){.first = keys, .step = sizeof *keys}, n, WIRE_DELETE, rs);
 }
 
 mend_status multi_ask(struct mend_client *c, const struct wire_question *questions, size_t n, const mend_call *options, mend_replies *rs)
 {
-    return run(c, &(struct source){.questions = questions, .options = options}, n, WIRE_FETCH, rs);
+    struct source from = {.first = questions ? &questions->key : NULL, .step = sizeof *questions, .questions = questions, .options = options};
+    return run(c, &from, n, WIRE_FETCH, rs);
 }
 
 mend_status multi_refuse(struct mend_client *c, size_t n, mend_status status, const char *why, mend_replies *rs)
