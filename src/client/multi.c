@@ -228,6 +228,7 @@ static void run_parts(struct multi *m)
     struct call *call = &m->call;
     struct life *life = call->life;
     bool         told = false; /* that we wait */
+    bool         prompt = true; /* every server has answered within a moment */
     size_t       waiting, n;
 
     for (;;) {
@@ -244,7 +245,9 @@ static void run_parts(struct multi *m)
             continue;
         } else if (n == 0)
             call->io->wait(call->io, &life->news, seen, IO_ANYBODY, call->deadline);
-        if (n)
+        if (n > 1 && !waiting && prompt)
+            prompt = link_hear_all(m->links, n, call->io, call->deadline);
+        else if (n)
             link_turn(m->links, m->polls, n, call->io, waiting ? call->now + MS(GLANCE_MS) : call->deadline, call->deadline);
         call->now = call->io->now(call->io);
     }

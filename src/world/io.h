@@ -44,7 +44,7 @@ struct io_address {
 struct io_sock {
     int    fd;
     int    slot;  /* in the world's book of open descriptors */
-    nstime armed; /* how long a recv that blocks does so at most; 0: it must be polled for */
+    nstime armed; /* a moment: how long a recv that blocks does so; 0: it must be polled for */
 };
 
 #define IO_SOCK_CLOSED {.fd = -1, .slot = -1}
@@ -71,7 +71,9 @@ struct io {
     /* Waits for bytes: returns how many, or a result. now: when the deadline was last compared with the clock.
      * When time is up it looks once more, so that a process that was stopped itself does not blame the server. */
     ptrdiff_t (*recv)(struct io *, struct io_sock *, struct conn_span *room, size_t n, nstime now, nstime deadline);
-    ptrdiff_t (*recv_now)(struct io *, struct io_sock *, struct conn_span *room, size_t n); /* the same without waiting: IO_AGAIN */
+    /* The same, for a moment: IO_AGAIN if nothing came, or a moment is more than is left. One system call. */
+    ptrdiff_t (*recv_soon)(struct io *, struct io_sock *, struct conn_span *room, size_t n, nstime now, nstime deadline);
+    ptrdiff_t (*recv_now)(struct io *, struct io_sock *, struct conn_span *room, size_t n); /* without waiting: IO_AGAIN */
     int (*look)(struct io *, struct io_sock *);  /* IO_AGAIN: quiet. IO_DONE: bytes. Else how it ended. Takes nothing */
     void (*close)(struct io *, struct io_sock *, bool reset); /* reset: what was not acknowledged is never delivered */
 

@@ -173,12 +173,12 @@ static void set_tcp(const struct posix *p, int fd)
         set(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, p->options.user_timeout_ms);
 }
 
-/* SO_RCVTIMEO costs no system call a receive, but runs on the kernel's timer wheel, which counts in ticks and from 64 of
- * them on rounds a wait up by at most 8/63 of it (kernel/time/timer.c). It is armed so much short, and three ticks; the
- * rest of the way polls, which is exact. */
+/* SO_RCVTIMEO costs no system call a receive, but runs on the kernel's timer wheel, which counts in ticks. It is armed for
+ * a moment, which most answers need less than, and for less where calls have less: the rest of the way polls, which is exact. */
 static void arm(const struct posix *p, struct io_sock *s)
 {
-    nstime         armed = p->options.timeout - p->options.timeout / 7 - 3 * p->tick;
+    enum { MOMENT_MS = 20 };
+    nstime         armed = time_earlier(MS(MOMENT_MS), p->options.timeout - p->options.timeout / 7 - 3 * p->tick);
     struct timeval t = {.tv_sec = (time_t)(armed / 1000000000), .tv_usec = (suseconds_t)(armed % 1000000000 / 1000)};
 
     if (armed >= 3 * p->tick && setsockopt(s->fd, SOL_SOCKET, SO_RCVTIMEO, &t, sizeof t) == 0)
@@ -300,16 +300,23 @@ static ptrdiff_t world_recv_now(struct io *io, struct io_sock *s, struct conn_sp
     return receive(s, room, n, MSG_DONTWAIT);
 }
 
+static bool has_a_moment(struct io *io, const struct io_sock *s, nstime now, nstime deadline)
+{
+    return s->armed && deadline - now > s->armed + world_of(io)->tick;
+}
+
+static ptrdiff_t world_recv_soon(struct io *io, struct io_sock *s, struct conn_span *room, size_t n, nstime now, nstime deadline)
+{
+    return has_a_moment(io, s, now, deadline) ? receive(s, room, n, 0) : IO_AGAIN;
+}
+
 static ptrdiff_t world_recv(struct io *io, struct io_sock *s, struct conn_span *room, size_t n, nstime now, nstime deadline)
 {
-    bool waited = false;
+    bool      waited = has_a_moment(io, s, now, deadline);
+    ptrdiff_t soon = waited ? receive(s, room, n, 0) : IO_AGAIN;
 
-    if (s->armed && deadline - now > s->armed + world_of(io)->tick) {
-        ptrdiff_t got = receive(s, room, n, 0);
-        if (got != IO_AGAIN)
-            return got;
-        waited = true;
-    }
+    if (soon != IO_AGAIN)
+        return soon;
     for (;;) {
         nstime left = deadline - world_now(io);
         if (left > 0) {
@@ -632,7 +639,7 @@ static struct io *world_begin(const struct world *world, const struct io_options
         .dial = world_dial,
         .dialed = world_dialed,
         .send = world_send,
-        .recv = world_recv,
+        .recv = world_recv, .recv_soon = world_recv_soon,
         .recv_now = world_recv_now,
         .look = world_look,
         .close = world_close,

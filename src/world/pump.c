@@ -3,7 +3,10 @@
 
 #include <string.h>
 
-enum { PORTION_BYTES = 1024 * 1024 }; /* of one send: 0.1 to 0.3 ms of copying */
+enum {
+    PORTION_BYTES = 1024 * 1024, /* of one send: 0.1 to 0.3 ms of copying */
+    MOMENT_MS = 20, /* what links may be heard in turn, while others wait */
+};
 
 static mend_status status_of(int result)
 {
@@ -185,6 +188,26 @@ void link_turn(struct link *const *links, struct io_poll *polls, size_t n, struc
     for (size_t i = 0; i < n && now >= deadline; i++)
         if (!link_over(links[i]))
             link_broke(links[i], verdict(links[i], now, deadline));
+}
+
+bool link_hear_all(struct link *const *links, size_t n, struct io *io, nstime deadline)
+{
+    struct conn_span room[2];
+    nstime           now = io->now(io), bored = now + MS(MOMENT_MS);
+    bool             sent = true;
+
+    for (size_t i = 0; i < n; i++)
+        sent &= links[i]->conn.state != CONN_DIALING && push(links[i], io);
+    for (size_t i = 0; i < n && sent; i++)
+        while (!link_over(links[i])) {
+            size_t    spans = conn_room(&links[i]->conn, room);
+            ptrdiff_t got = now < bored ? io->recv_soon(io, &links[i]->sock, room, spans, now, deadline) : IO_AGAIN;
+            if (got == IO_AGAIN)
+                return false;
+            arrived(links[i], got);
+            now = io->now(io);
+        }
+    return sent;
 }
 
 int link_carry(struct link *l, struct io *io, nstime now, nstime deadline, const struct answer *mine, bool once)

@@ -47,6 +47,10 @@ int link_carry(struct link *l, struct io *io, nstime now, nstime deadline, const
  * polls: room for n, the caller's. */
 void link_turn(struct link *const *links, struct io_poll *polls, size_t n, struct io *io, nstime until, nstime deadline);
 
+/* Of links that have all been asked: sends, and reads what each answers in turn, waiting but a moment for any, by fewer
+ * system calls than turns take. True: all are over. False: they have to be turned. */
+bool link_hear_all(struct link *const *links, size_t n, struct io *io, nstime deadline);
+
 /* The two halves of link_turn for those who have a poll of their own: what to wait for (false, and no socket:
  * for nothing), and what to do when it is there. */
 bool link_wants(struct link *l, struct io_poll *poll);

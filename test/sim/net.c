@@ -885,6 +885,17 @@ static ptrdiff_t io_recv(struct io *io, struct io_sock *s, struct conn_span *roo
     return got;
 }
 
+static ptrdiff_t io_recv_soon(struct io *io, struct io_sock *s, struct conn_span *room, size_t count, nstime now, nstime deadline)
+{
+    struct net *n = net_of(io);
+    nstime      moment = MS(dream_below(n->dream, 20) + 1);
+
+    if (deadline - now <= moment)
+        return IO_AGAIN;
+    dream_wait(n->dream, line_readable, line_of(io, s), dream_now(n->dream) + moment);
+    return io_recv_now(io, s, room, count);
+}
+
 static int io_look(struct io *io, struct io_sock *s)
 {
     struct line *l = line_of(io, s);
@@ -1197,7 +1208,7 @@ struct net *net_new(struct dream *d, unsigned servers)
     n->world = (struct world){world_begin, world_fork_words, world_fork_words_free};
     n->io = (struct io){
         .now = io_now, .wall_s = io_wall_s, .random = io_random,
-        .dial = io_dial, .dialed = io_dialed, .send = io_send, .recv = io_recv, .recv_now = io_recv_now, .look = io_look, .close = io_close,
+        .dial = io_dial, .dialed = io_dialed, .send = io_send, .recv = io_recv, .recv_soon = io_recv_soon, .recv_now = io_recv_now, .look = io_look, .close = io_close,
         .poll = io_poll, .ring = io_ring, .wait = io_wait, .wake = io_wake, .yield = io_yield,
         .spawn = io_spawn, .join = io_join, .is_me = io_is_me,
         .address = io_address, .lookup = io_lookup, .looked_up = io_looked_up, .lookup_drop = io_lookup_drop,

@@ -22,6 +22,7 @@ struct counting {
     const char        *says;
     size_t             left;
     size_t             sent, most_sent, most_room;
+    unsigned           moments; /* that were waited for */
 };
 
 static nstime now(struct io *io)
@@ -84,6 +85,14 @@ static ptrdiff_t says_soon(struct io *io, struct io_sock *s, struct conn_span *r
     return said == IO_AGAIN ? IO_CLOSED : said;
 }
 
+static ptrdiff_t says_in_a_moment(struct io *io, struct io_sock *s, struct conn_span *room, size_t n, nstime at, nstime deadline)
+{
+    (void)at;
+    (void)deadline;
+    ((struct counting *)io)->moments++;
+    return says(io, s, room, n);
+}
+
 static int all_are_ready(struct io *io, struct io_poll *polls, size_t n, nstime deadline, bool bell)
 {
     (void)io;
@@ -102,7 +111,7 @@ static void closes(struct io *io, struct io_sock *s, bool reset)
 }
 
 static const struct io counting = {
-    .now = now, .random = chance, .dial = dial, .send = takes, .recv = says_soon, .recv_now = says, .poll = all_are_ready, .close = closes,
+    .now = now, .random = chance, .dial = dial, .send = takes, .recv = says_soon, .recv_soon = says_in_a_moment, .recv_now = says, .poll = all_are_ready, .close = closes,
 };
 
 static void run(struct link *l, struct counting *w, const char *answer, size_t n)
@@ -155,10 +164,38 @@ static void a_large_value_goes_and_comes_in_portions(void **state)
     free(answer);
 }
 
+static void who_does_not_answer_is_waited_for_but_a_moment(void **state)
+{
+    (void)state;
+    struct memory        memory = memory_from(NULL);
+    struct link          l = {.sock = IO_SOCK_CLOSED}, *links[] = {&l};
+    struct counting      w = {.io = counting, .asks = &l.conn};
+    struct answer        a = {.value.memory = &memory};
+    struct wire_question get = {.verb = WIRE_GET, .key = mend_str("key")};
+    conn_init(&l.conn, &memory, mend_str("trial"), LARGE_BYTES);
+    assert_true(link_dial(&l, &w.io, &(struct io_address){.len = 1}, WIRE_CLASSIC));
+    run(&l, &w, "END\r\n", 5);
+
+    answer_reset(&a);
+    assert_int_equal(conn_ask(&l.conn, &get, &a), MEND_OK);
+    assert_false(link_hear_all(links, 1, &w.io, MS(2000)));
+    assert_int_equal(w.moments, 1);
+    assert_true(w.sent > 0 && !a.done);
+    w.says = "END\r\n";
+    w.left = 5;
+    assert_true(link_hear_all(links, 1, &w.io, MS(2000)));
+    assert_int_equal(a.status, MEND_MISS);
+    assert_int_equal(w.moments, 2);
+
+    link_close(&l, &w.io, false);
+    conn_release(&l.conn);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_large_value_goes_and_comes_in_portions),
+        cmocka_unit_test(who_does_not_answer_is_waited_for_but_a_moment),
     };
     return cmocka_run_group_tests_name("pump", tests, NULL, NULL);
 }
