@@ -57,7 +57,7 @@ struct client {
     bool (*ready)(void *shared, bool down); /* opened in the background: is it there? NULL: at once */
 };
 
-extern const struct client client_loop, client_floor, client_floor_meta, client_mend, client_mend_idle,
+extern const struct client client_loop, client_floor, client_floor_meta, client_crowd, client_mend, client_mend_idle,
     client_libmemcached, client_libmemcached_tuned, client_libmemcached_pool;
 
 /* Is it the value of that item? Its length, its beginning (which names the key) and its end: a client that is fast

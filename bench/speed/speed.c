@@ -23,7 +23,7 @@
 #include <unistd.h>
 
 static const struct client *const clients[] = {
-    &client_floor, &client_floor_meta, &client_loop, &client_mend, &client_mend_idle,
+    &client_floor, &client_floor_meta, &client_crowd, &client_loop, &client_mend, &client_mend_idle,
     &client_libmemcached, &client_libmemcached_tuned, &client_libmemcached_pool,
 };
 
