@@ -13,7 +13,10 @@ enum {
     BATCH_BYTES = 32 * 1024, /* of questions before the last of a batch, which is the leader's */
     SEATS_MAX = 2 * BATCH_MAX, /* those of a batch, those that landed and are not taken yet, and one for a leader that leaves */
     PATIENCE_MS = 10,     /* in the queue, or behind a batch that does not land: then a call goes its own way... */
-    PATIENCE_PART = 8,    /* ...or after this part of its time, if that is less */
+    PATIENCE_PART = 8,    /* ...or after this part of its time, if that is less... */
+    STARVED_PART = 4,     /* ...but after this where the wait is our own machine's fault: more connections would be more work for it. So it is... */
+    STARVED_LATE_MS = 1,  /* ...if a thread wakes so much later than it should, ... */
+    STARVED_MS = 1000,    /* ...and for so long */
     SEAT_BYTES = 32 * 1024, /* a value's memory that a seat keeps */
     BIT_SHARED = BATCH_MAX / 32, /* neighbours of a batch who are woken together */
 };
@@ -469,9 +472,21 @@ static enum share_result lead_and_unlock(struct share *h, struct server *s, stru
 
 /* ---- Riding ---- */
 
-static nstime patience(const struct call *call)
+static nstime patience(const struct share *h, const struct call *call)
 {
-    return time_earlier((call->deadline - call->now) / PATIENCE_PART, MS(PATIENCE_MS));
+    nstime left = call->deadline - call->now;
+    return call->now < h->starved ? left / STARVED_PART : time_earlier(left / PATIENCE_PART, MS(PATIENCE_MS));
+}
+
+/* Its patience has ended. Whether it has more: it was woken late, and so may be those whom it waits for. */
+static bool starves_locked(struct share *h, const struct call *call, nstime *bored)
+{
+    bool late = call->now - *bored > MS(STARVED_LATE_MS);
+
+    if (late)
+        h->starved = call->now + MS(STARVED_MS);
+    *bored = call->now + patience(h, call);
+    return late && *bored > call->now + MS(STARVED_LATE_MS);
 }
 
 static void enqueue_locked(struct share *h, struct rider *rider)
@@ -522,7 +537,7 @@ static enum share_result pass_and_unlock(struct share *h, struct server *s, stru
 /* The lock is held when it begins, and the rider in the queue. */
 static enum share_result ride_and_unlock(struct share *h, struct server *s, struct call *call, struct rider *rider, bool again, struct answer *a)
 {
-    nstime bored = call->now + patience(call), late = call->deadline + MS(LINK_STOPPED_MS);
+    nstime bored = call->now + patience(h, call), late = call->deadline + MS(LINK_STOPPED_MS);
     bool   spared = false; /* its time is up because this process was stopped: the leader gets a moment to look */
 
     for (;;) {
@@ -557,7 +572,7 @@ static enum share_result ride_and_unlock(struct share *h, struct server *s, stru
                 return pass_and_unlock(h, s, call);
             return lead_and_unlock(h, s, call, rider->q, again, a);
         }
-        if (!seat && call->now >= bored) {
+        if (!seat && call->now >= bored && !starves_locked(h, call, &bored)) {
             unqueue_locked(h, rider);
             pthread_mutex_unlock(&h->lock);
             return SHARE_ELSEWHERE;
@@ -588,7 +603,7 @@ enum share_result share_ask(struct server *s, struct call *call, const struct wi
         pthread_mutex_lock(&h->lock);
         if (!h->led && !h->aboard)
             return lead_and_unlock(h, s, call, q, again, a);
-        bool moves = !h->retired && call->now - h->since <= patience(call);
+        bool moves = !h->retired && call->now - h->since <= patience(h, call);
         if (moves && h->queued < SEATS_MAX) {
             struct rider rider = {.q = q, .again = again};
             enqueue_locked(h, &rider);

@@ -3,7 +3,7 @@
  * Calls that threads make at the same time travel in the same packets. The first to come leads:
  * it takes a link from the pool, puts everybody's questions on its line, sends them at once, and
  * reads the answers until its own, which is the last, is there. Who comes meanwhile waits in the
- * queue, and is the next batch. When a batch has landed, one wake serves all of it.
+ * queue, and is the next batch. Answers come in chunks (of 20, with memcached), and each chunk wakes those whose they are.
  *
  *                  asks, nobody leads               own answer is there, or its deadline
  *     caller ------------------------------> LEADS ----------------------------------------> gone
@@ -52,6 +52,7 @@ struct share {
     unsigned        crowd;   /* callers that were about when the last batch landed */
     uint32_t        batch;   /* the number of the batch aboard, or of the last */
     nstime          since;   /* when it was boarded */
+    nstime          starved; /* until then this machine is taken for one that keeps threads from its processors */
     _Atomic uint32_t word[2]; /* what a batch waits on, by its parity; nothing but a reason to look */
 };
 
