@@ -18,7 +18,7 @@ FULL = [(client, case, 1, servers)
         for case, servers in (('get_hit', 1), ('get_hit', 3), ('set_100', 1),
                               ('get_multi_100', 1), ('get_multi_100', 4))]
 FULL += [('mend', 'set_multi_100', 1, 1), ('mend', 'delete_multi_100', 1, 1), ('mend', 'get_down', 1, 1)]
-SHARED = [('mend', 'get_hit', threads, 1) for threads in (4, 16, 64)] + [('libmemcached-pool', 'get_hit', 16, 1)]
+SHARED = [('mend', 'get_hit', threads, 1) for threads in (4, 16, 64)] + [('crowd', 'get_hit', 16, 1), ('libmemcached-pool', 'get_hit', 16, 1)]
 QUICK = [('mend', 'get_hit', 1, 1), ('mend', 'get_hit', 1, 3), ('mend', 'set_100', 1, 1),
          ('mend', 'get_multi_100', 1, 1), ('mend', 'get_multi_100', 1, 4), ('mend', 'get_down', 1, 1)]
 NOWHERE = '127.0.0.1:9'  # nobody listens at the discard port

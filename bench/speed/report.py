@@ -189,7 +189,7 @@ Made by `./dev bench --write` from what it measured, not by hand: {f['when']}, {
 - Clients: mend {m['mend']}, one client for all threads, as it comes; libmemcached {m['libmemcached']}, a handle per thread
   as it comes, the same tuned (TCP_NODELAY, NO_BLOCK), and its pool with a handle for each thread.
 - The floor: a blocking socket per thread and server, one send and a recv until the answer is complete; nothing is
-  parsed. floor-meta asks what mend asks, by the meta protocol.
+  parsed. floor-meta asks what mend asks, by the meta protocol. crowd is sharing at its barest.
 - Each run stands between two of the floor, and is divided by their mean. A cell tells the median of those ratios, with
   the lowest and the highest.
 - *same*: client and server pinned to one processor, which is the one to judge by. *free*: unpinned, and noisy.
@@ -205,6 +205,25 @@ def target_section(f):
     every = targets(f)
     reached = sum(t.verdict() == 'reached' for t in every)
     return f'## Targets\n\n{reached} of {len(every)} reached.\n\n' + table(HEAD, [t.cells() for t in every])
+
+
+def bounds_section(f):
+    """What stands between the targets that were missed and any client, measured beside them."""
+    where = [(n, placement) for placement in ('same', 'free') for n in SHARED_LEAST[placement]]
+    crowd = [(n, placement, by_cpu(f, 'get_hit', 'crowd', threads=n, placement=placement),
+              by_cpu(f, 'get_hit', threads=n, placement=placement)) for n, placement in where]
+    told = [f'{n} {placement}: {bare:.2f} (mend {ours:.2f})' for n, placement, bare, ours in crowd if bare and ours]
+    lines = []
+    if told:
+        lines.append('- *Sharing.* `crowd` lets threads share a connection and does nothing else: no deadline, no check, no key in the '
+                     'answer. By CPU, against a socket per thread: ' + ', '.join(told) + '.')
+    calls = count(f, 'system_calls', 'get_hit', 16, client='crowd')
+    if calls:
+        lines.append(f'- *System calls of 16 threads.* 15 sleep, one sends, receives and wakes: 18 for 16 calls, 1.13 each. `crowd` has {calls:.2f}.')
+    floor = count(f, 'instructions', 'get_hit', client='floor')
+    if floor:
+        lines.append(f'- *Instructions.* The floor, which parses and checks nothing and has no deadline, has {floor:,.0f} a get.')
+    return '## What bounds them\n\n' + '\n'.join(lines) + '\n' if lines else ''
 
 
 def noise_section(f):
@@ -224,7 +243,7 @@ def threads_section(f, case, placement):
             (case, placement, 1, 'tcp', 'floor')]
     if len(rows) < 3:
         return ''
-    names = [c for c in ('floor', 'mend', 'libmemcached-pool') if any(c in r['results'] for r in rows)]
+    names = [c for c in ('floor', 'mend', 'crowd', 'libmemcached-pool') if any(c in r['results'] for r in rows)]
     told = [('control' if c == 'floor' else c) for c in names]
     head = ['threads', 'floor, calls a second', *told, *(f'{name}, by CPU' for name in told),
             "mend's p99", "mend's connections"]
@@ -288,7 +307,7 @@ def memory_section(f):
 
 
 def page(f):
-    sections = [intro(f), target_section(f), threads_section(f, 'get_hit', 'same'), threads_section(f, 'get_hit', 'free'),
+    sections = [intro(f), target_section(f), bounds_section(f), threads_section(f, 'get_hit', 'same'), threads_section(f, 'get_hit', 'free'),
                 threads_section(f, 'set_100', 'same'), cases_section(f), counts_section(f), memory_section(f), noise_section(f)]
     return '\n'.join(section for section in sections if section)
 

@@ -58,10 +58,10 @@ def shared(case, threads, placement, others=()):
 
 def plan_full():
     rows = [row('get_hit', ('floor', 'floor-meta', 'mend', *HANDLES, POOL))]
-    rows += shared('get_hit', ALL_THREADS[1:], 'same', (POOL,))
+    rows += shared('get_hit', ALL_THREADS[1:], 'same', ('crowd', POOL))
     rows += [row('set_100', ('floor', 'mend', *HANDLES))]
     rows += shared('set_100', ALL_THREADS[1:], 'same')
-    rows += shared('get_hit', ALL_THREADS, 'free', (POOL,))
+    rows += shared('get_hit', ALL_THREADS, 'free', ('crowd', POOL))
     rows += shared('set_100', (1, 16), 'free')
     for case in ('get_miss', 'set_4k'):
         rows += [row(case, ('floor', 'mend', 'libmemcached'), n) for n in (1, 16)]
