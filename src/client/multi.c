@@ -137,6 +137,8 @@ static void mourn(struct multi *m, struct part *p)
     bool          lost = true;
     bool          again = !p->retried && served && like.status != MEND_E_TIMEOUT && take_back(m, p, may_ask_again, &lost);
 
+    p->doubts |= like.status == MEND_E_SERVER; /* a proxy's, perhaps, that has lost the servers of some keys: now each has its own answer */
+
     answer_fail_text(&like, like.status, p->link->conn.why);
     give(m, p, again && !lost && like.status != MEND_E_PROTOCOL);
     p->retried = true;

@@ -634,6 +634,7 @@ static void read_error(struct conn *c, struct ask *a, const struct wire_head *h)
         done(into, status);
         into->maybe_applied = into->zombie = maybe;
         if (status < 0) {
+            into->again = a->many && c->asks == WIRE_META; /* one by one, where each has an answer of its own */
             keep_error(into->text, sizeof into->text, h);
             into->error = into->text;
         }

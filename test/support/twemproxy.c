@@ -31,7 +31,8 @@ static char *in_directory(const struct twemproxy *t, const char *name)
     return asprintf(&path, "%s/%s", t->directory, name) < 0 ? NULL : path;
 }
 
-bool twemproxy_start(struct twemproxy *t, const struct memcached *behind, size_t n)
+/* `pools`, each in front of the next n of them. */
+static bool start(struct twemproxy *t, const struct memcached *behind, size_t pools, size_t n)
 {
     char *program = program_find("NUTCRACKER", "nutcracker");
     *t = (struct twemproxy){0};
@@ -44,22 +45,34 @@ bool twemproxy_start(struct twemproxy *t, const struct memcached *behind, size_t
     char *config = in_directory(t, "config"), *log = in_directory(t, "log"), *pid = in_directory(t, "pid"), stats[16];
 
     FILE *out = fopen(config, "we");
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < pools; i++) {
         t->ports[i] = port_free("127.0.0.1");
         snprintf(t->names[i], sizeof t->names[i], "127.0.0.1:%d", t->ports[i]);
-        fprintf(out, "pool%zu:\n  listen: %s\n  hash: fnv1a_64\n  distribution: modula\n  timeout: 10000\n  servers:\n   - %s:1\n", i, t->names[i], behind[i].name);
+        fprintf(out, "pool%zu:\n  listen: %s\n  hash: fnv1a_64\n  distribution: modula\n  timeout: 10000\n  servers:\n", i, t->names[i]);
+        for (size_t k = 0; k < n; k++)
+            fprintf(out, "   - %s:1\n", behind[i * n + k].name);
     }
     fclose(out);
     snprintf(stats, sizeof stats, "%d", port_free("127.0.0.1"));
     char *argv[] = {program, (char *)"-c", config, (char *)"-o", log, (char *)"-p", pid, (char *)"-a", (char *)"127.0.0.1", (char *)"-s", stats, NULL};
     t->pid = program_start(argv);
-    await(all_answer(t, n), SOON_MS);
+    await(all_answer(t, pools), SOON_MS);
 
     free(config);
     free(log);
     free(pid);
     free(program);
     return true;
+}
+
+bool twemproxy_start(struct twemproxy *t, const struct memcached *behind, size_t n)
+{
+    return start(t, behind, n, 1);
+}
+
+bool twemproxy_start_one(struct twemproxy *t, const struct memcached *behind, size_t n)
+{
+    return start(t, behind, 1, n);
 }
 
 void twemproxy_stop(struct twemproxy *t)

@@ -21,6 +21,7 @@ struct twemproxy {
 
 /* False if there is no such program. */
 bool twemproxy_start(struct twemproxy *t, const struct memcached *behind, size_t n);
+bool twemproxy_start_one(struct twemproxy *t, const struct memcached *behind, size_t n); /* one port in front of all of them */
 void twemproxy_stop(struct twemproxy *t);
 
 #endif

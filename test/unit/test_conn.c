@@ -604,7 +604,7 @@ static const struct dialogue {
     {CLASSIC, "a b", {{0}}, "gets a b\r\n", "SERVER_ERROR backend failure\r\nSERVER_ERROR backend failure\r\nEND\r\n",
      {"E_SERVER: SERVER_ERROR backend failure", "E_SERVER: SERVER_ERROR backend failure"}, GIVEN_UP},
     {REFLECTS, "a b", {{0}}, BARRIER "gets a b\r\n", BARRIER_EN "VALUE a 0 1 5\r\nA\r\nSERVER_ERROR backend failure\r\n",
-     {"OK c5 =A", "E_SERVER: SERVER_ERROR backend failure"}, GIVEN_UP},
+     {"OK c5 =A", "E_SERVER again: SERVER_ERROR backend failure"}, GIVEN_UP},
     {REFLECTS, "a b", {{0}}, BARRIER "gets a b\r\n", "SERVER_ERROR backend failure\r\nVALUE a 0 1 5\r\nA\r\nEND\r\n", {NULL},
      "E_SERVER: the server answered the proof of a multi-get with an error"},
     /* what is left of an answer before: the trial is out of step, and no answer is believed */
