@@ -11,21 +11,17 @@
  * Under ThreadSanitizer only the rows of sixty-four threads run: it is slow, and cannot follow a fork.
  */
 #include "support/memcached.h"
+#include "support/network.h"
 #include "support/proxy.h"
 #include "support/wait.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/pkt_sched.h>
-#include <linux/rtnetlink.h>
 #include <malloc.h>
-#include <net/if.h>
 #include <netinet/in.h>
 #include <pthread.h>
-#include <sched.h>
 #include <stdatomic.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -545,83 +541,18 @@ static void is_well(struct story *s)
 }
 
 /* ---- Faults of the network: packets that are dropped, in a namespace of our own ------------------------------------- */
-static char why_no_drops[128] = "not tried";
-
-/* Adds (or deletes) a queue for the loopback's packets that has no room for any. */
-static bool drops(bool on)
-{
-    struct {
-        struct nlmsghdr head;
-        struct tcmsg    about;
-        struct rtattr   kind;
-        char            name[8];
-        struct rtattr   options;
-        struct tc_fifo_qopt room;
-    } ask = {
-        .head = {.nlmsg_len = sizeof ask, .nlmsg_type = RTM_DELQDISC, .nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK},
-        .about = {.tcm_family = AF_UNSPEC, .tcm_ifindex = (int)if_nametoindex("lo"), .tcm_parent = TC_H_ROOT},
-        .kind = {.rta_len = RTA_LENGTH(sizeof ask.name), .rta_type = TCA_KIND},
-        .name = "pfifo",
-        .options = {.rta_len = RTA_LENGTH(sizeof ask.room), .rta_type = TCA_OPTIONS},
-        .room = {.limit = 0},
-    };
-    struct { struct nlmsghdr head; struct nlmsgerr error; char rest[256]; } answer;
-    int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
-    if (on) {
-        ask.head.nlmsg_type = RTM_NEWQDISC;
-        ask.head.nlmsg_flags |= NLM_F_CREATE | NLM_F_REPLACE;
-    }
-    bool heard = fd >= 0 && send(fd, &ask, sizeof ask, 0) == sizeof ask && recv(fd, &answer, sizeof answer, 0) >= (ssize_t)sizeof answer.head;
-    if (heard)
-        errno = -answer.error.error;
-    if (fd >= 0)
-        close(fd);
-    return heard && answer.error.error == 0;
-}
-
-static bool loopback_is_up(void)
-{
-    struct ifreq lo = {.ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING};
-    int          fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    bool         up = fd >= 0 && ioctl(fd, SIOCSIFFLAGS, &lo) == 0;
-    if (fd >= 0)
-        close(fd);
-    return up;
-}
-
-/* Before there is any thread. A user other than root needs a user namespace to have the other in. */
-static bool unshared(void)
-{
-    char     map[64];
-    unsigned user = geteuid();
-    if (user == 0)
-        return unshare(CLONE_NEWNET) == 0;
-    snprintf(map, sizeof map, "%u %u 1", user, user);
-    if (unshare(CLONE_NEWUSER | CLONE_NEWNET) < 0)
-        return false;
-    FILE *f = fopen("/proc/self/uid_map", "we");
-    return f && fputs(map, f) >= 0 && fclose(f) == 0;
-}
-
-static void network_of_our_own(void)
-{
-    const char *failed = !unshared() ? "unshare" : !loopback_is_up() ? "loopback" : !drops(true) ? "a queue without room" : !drops(false) ? "its end" : NULL;
-    if (failed)
-        snprintf(why_no_drops, sizeof why_no_drops, "%s: %s", failed, strerror(errno));
-    else
-        why_no_drops[0] = 0;
-}
+static const char *why_no_drops = "not tried"; /* NULL: they can be dropped */
 
 static void drops_packets(struct story *s)
 {
     (void)s;
-    must(drops(true), "%s", strerror(errno));
+    must(network_drops(true), "%s", strerror(errno));
 }
 
 static void drops_none(struct story *s)
 {
     (void)s;
-    must(drops(false), "%s", strerror(errno));
+    must(network_drops(false), "%s", strerror(errno));
 }
 
 /* ---- The play --------------------------------------------------------------------------------------------------------- */
@@ -668,8 +599,8 @@ static int leave(void **state)
     (void)state;
     threads_end(s);
     strangers_leave(s);
-    if (why_no_drops[0] == 0)
-        drops(false);
+    if (!why_no_drops)
+        network_drops(false);
     mend_close(s->client);
     proxy_stop(s->proxy);
     memcached_stop(&s->m);
@@ -720,7 +651,7 @@ static void play(void **state)
 {
     const struct fault *fault = *state;
     struct story       *s = &the_story;
-    if (fault->needs_drops && why_no_drops[0]) {
+    if (fault->needs_drops && why_no_drops) {
         print_message("# skipped: packets can't be dropped here (%s)\n", why_no_drops);
         skip();
     }
@@ -875,7 +806,7 @@ int main(void)
     struct CMUnitTest tests[COUNT(faults) + COUNT(crowds) + 1];
     size_t            n = 0;
     if (!under_tsan) {
-        network_of_our_own();
+        why_no_drops = network_that_drops();
         n = add(tests, n, faults, COUNT(faults));
         tests[n++] = (struct CMUnitTest)cmocka_unit_test(thousands_of_opens_and_closes);
     }

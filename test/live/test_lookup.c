@@ -6,19 +6,18 @@
  * not have namespaces, these tests are skipped, and say so.
  */
 #include "support/memcached.h"
+#include "support/network.h"
 #include "support/wait.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <net/if.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -58,16 +57,6 @@ static bool put_over(const char *path, const char *name, const char *text)
     return write_file(ours, text) && mount(ours, path, NULL, MS_BIND, NULL) == 0;
 }
 
-static bool loopback_is_up(void)
-{
-    struct ifreq lo = {.ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING};
-    int          fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    bool         up = fd >= 0 && ioctl(fd, SIOCSIFFLAGS, &lo) == 0;
-    if (fd >= 0)
-        close(fd);
-    return up;
-}
-
 /* It hears every question, and answers none. */
 static bool a_silent_name_server(void)
 {
@@ -77,21 +66,10 @@ static bool a_silent_name_server(void)
     return name_server >= 0 && bind(name_server, (struct sockaddr *)&a, sizeof a) == 0;
 }
 
-/* A user other than root needs a user namespace to have the others in. */
-static bool unshared(void)
-{
-    char     map[64];
-    unsigned user = geteuid();
-    if (user == 0)
-        return unshare(CLONE_NEWNS | CLONE_NEWNET) == 0;
-    snprintf(map, sizeof map, "%u %u 1", user, user);
-    return unshare(CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWNET) == 0 && write_file("/proc/self/uid_map", map);
-}
-
 static bool world_of_our_own(void)
 {
-    return did(mkdtemp(directory) != NULL, "mkdtemp") && did(unshared(), "unshare") &&
-           did(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0, "mount") && did(loopback_is_up(), "loopback") &&
+    return did(mkdtemp(directory) != NULL, "mkdtemp") && did(network_of_our_own(CLONE_NEWNS), "a network") &&
+           did(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0, "mount") &&
            did(a_silent_name_server(), "name server") &&
            did(put_over("/etc/resolv.conf", "resolv.conf", SILENT), "resolv.conf") &&
            did(access("/etc/nsswitch.conf", F_OK) < 0 || put_over("/etc/nsswitch.conf", "nsswitch.conf", "hosts: files dns\n"), "nsswitch.conf") &&
