@@ -195,7 +195,7 @@ typedef struct mend_config {
     int timeout_ms;           /* a call's whole time, waiting and connecting included: 100 */
     int connections_idle_max; /* kept open per server between calls: 2. Few are needed: small calls of all threads share up to two. What is opened beyond it, for values over 16 KB, for
                               * calls about many keys at the same time, or while answers take longer than 10 ms, is closed after its call */
-    int connections_max;      /* open at once per server: 64. Calls beyond it wait for a turn. The healer has up to 2 more */
+    int connections_max;      /* open at once per server: 64. Calls beyond it wait for a turn. The healer has up to 6 more: 2 for trials, and 4 on which a write was given up, until its late answer or their end comes */
     int failures_allowed;     /* failed calls in a row that a server may have without being taken for down: 10. A trial that fails, or more than half of at least 20 calls failing within a second, takes it down before */
     int heal_max_ms;          /* the longest wait between two trials of a server that is down: 1000 */
 
@@ -223,7 +223,9 @@ typedef struct mend_config {
     int              journal_keys_max;    /* for each server: 65536 */
     mend_on_overflow on_journal_overflow; /* what if they are more. A flush uses two keys, mend:flush-lock and mend:flushed; where the server forbids it, or two
                                            * servers or more went away in the same second (which is rather our network), it is not made: mend_accept lets in, or it is served */
-    int              zombie_ms;           /* a write without an answer may be done by a server that went on, later than the delete: after so long it is deleted once more, and not read before: 1000; MEND_ZERO: no such care */
+    int              zombie_ms;           /* a write without an answer may be done by a server that went on, later than the delete. Its key is not read until the connection that it went down has
+                                           * said all, or ended. Where that had to be closed (it broke, four such are open already, or the server has gone on for 10 s without a word on it), the key is deleted once more,
+                                           * and is not read, until so long after the server has answered something: 1000. MEND_ZERO: no care is taken of either */
 
     uintptr_t reserved[13]; /* zero */
 } mend_config;

@@ -14,6 +14,7 @@ enum {
     SWEEP_MS = 1000,   /* between looks at all idle links... */
     SWEEP_IDLE_MS = 10, /* ...that calls would not use unseen anyway */
     LOOKUP_FRESH_MS = 1000,
+    LINGER_MS = 10 * 1000, /* a link that lingers, once its server has answered what was asked later */
     HANG_UPS = 2, /* that mean "I do not know mg": one may be an accident */
 };
 
@@ -31,6 +32,13 @@ struct trial {
     unsigned          hang_ups; /* in answer to the question for meta, at this address */
     nstime            next_address_at; /* while it connects, if there is another to try */
     struct link      *listening;
+    bool              proved; /* its link has shown that the server goes on, and that was told */
+
+    struct lingerer {
+        struct link *link;
+        nstime       until; /* NEVER: as long as the server has not gone on */
+        bool         polled;
+    } lingering[LINGERING_MAX];
 
     struct io_lookup *lookup;
     nstime            looked_up; /* when `found` was found, NEVER: not yet */
@@ -44,12 +52,13 @@ struct trial {
     bool           careful;   /* one was refused: one by one, to find out which */
     bool           one;       /* ...one is on its way */
     enum flush     flush;     /* ...and sees to a torn journal, by one question after the other... */
-    nstime         torn_at;   /* ...that was torn then */
+    nstime         torn_at;   /* ...that was torn then... */
+    nstime         flush_after; /* ...by a flush that is later than this */
     struct answer  said;      /* to the last of them */
 
     bool told_down;
 
-    size_t polled, polled_end; /* what it is watched for, in healer.polls: its link, its listener, its idle links */
+    size_t polled, polled_end; /* what it is watched for, in healer.polls: its link, its listener, those that linger, its idle links */
     bool   polls_link, polls_listening;
 };
 
@@ -210,6 +219,7 @@ static bool dial(struct server *s, nstime now)
         failed(s, now, true, "out of memory for a connection");
         return false;
     }
+    t->link->taken = now;
     /* An address that says nothing gets its share of the time, and the next one the rest. */
     t->next_address_at = others ? now + (t->deadline - now) / (nstime)(others + 1) : NEVER;
     return true;
@@ -270,7 +280,7 @@ static bool feed(struct server *s, nstime now)
     char          key[KEY_MAX];
     size_t        len;
 
-    if (!conn_takes(c) || !journal_next(&s->journal, t->fed + 1, key, &len))
+    if (!conn_takes(c) || !journal_next(&s->journal, t->fed + 1, now, key, &len))
         return false;
     struct wire_question q = {.verb = WIRE_DELETE, .key = mend_mem(key, len)};
     q.key_binary = key_kind(q.key) == KEY_BINARY;
@@ -294,13 +304,12 @@ static void take_stock(struct server *s, nstime now)
     struct trial *t = s->trial;
     struct conn  *c = &t->link->conn;
     uint64_t      answered = t->fed - c->line_count;
-    nstime        zombie = MS(s->life->client->config.zombie_ms);
 
     if (answered > t->answered) /* it goes on: a timeout is without any answer */
         extend(s, now + MS(s->life->client->config.timeout_ms));
     t->answered = answered;
     if (!t->careful && !c->refused)
-        journal_settle(&s->journal, answered, now, zombie);
+        journal_settle(&s->journal, answered);
     else if (!t->careful) {
         t->careful = true;
         journal_unsent(&s->journal);
@@ -308,7 +317,7 @@ static void take_stock(struct server *s, nstime now)
         if (c->refused) /* nobody reads this key; the others can be served */
             journal_put_off(&s->journal, t->fed, now + MS(REPLAY_AGAIN_MS));
         else
-            journal_settle(&s->journal, t->fed, now, zombie);
+            journal_settle(&s->journal, t->fed);
         t->one = false;
     }
 }
@@ -362,11 +371,11 @@ static void ask_flush(struct server *s, nstime now, enum flush next, const struc
 
 /* The mark tells by the life that is left of it when it was set: in whole seconds, so that one more is taken off. On the
  * classic protocol it does not tell, and is not believed. */
-static bool flushed_since(const struct answer *mark, nstime torn_at, nstime now)
+static bool flushed_since(const struct answer *mark, nstime since, nstime now)
 {
     if (mark->status != MEND_OK || mark->ttl_s < 0 || mark->ttl_s > FLUSH_MARK_S)
         return false;
-    return now - MS((FLUSH_MARK_S - mark->ttl_s + 1) * 1000) > torn_at;
+    return now - MS((FLUSH_MARK_S - mark->ttl_s + 1) * 1000) > since;
 }
 
 /* The mark, and the lock anew, go in the same send as the flush that they follow: nobody else's question comes between. */
@@ -383,6 +392,52 @@ static void flush(struct server *s, nstime now, const struct wire_question *lock
         conn_fail(c, MEND_E_MEMORY, "out of memory");
 }
 
+/* ---- Writes that were given up ---- */
+
+/* Takes over what calls have left, and closes what has come to its end, or does not. */
+static void linger(struct server *s, nstime now)
+{
+    struct lingerer *all = s->trial->lingering;
+
+    for (struct link *l = pool_lingering(s), *next; l; l = next) {
+        struct lingerer *at = all;
+        next = l->next;
+        while (at->link)
+            at++;
+        assert(at < all + LINGERING_MAX);
+        *at = (struct lingerer){.link = l, .until = NEVER};
+    }
+    for (struct lingerer *at = all; at < all + LINGERING_MAX; at++)
+        if (at->link && (at->link->conn.state == CONN_BROKEN || conn_at_rest(&at->link->conn) || now >= at->until)) {
+            pool_lingered(s, at->link);
+            at->link = NULL;
+        }
+}
+
+static bool same_address(const struct io_address *a, const struct io_address *b)
+{
+    return a->len == b->len && memcmp(a->bytes, b->bytes, a->len) == 0;
+}
+
+/* The trial's link has answered: the server goes on. What was asked at another address may never be answered. */
+static void prove(struct server *s, nstime now)
+{
+    struct trial *t = s->trial;
+
+    if (t->proved)
+        return;
+    t->proved = true;
+    for (struct lingerer *at = t->lingering; at < t->lingering + LINGERING_MAX; at++)
+        if (at->link && !same_address(&at->link->to, &t->link->to))
+            at->until = now;
+        else if (at->link)
+            at->until = time_earlier(at->until, now + MS(LINGER_MS));
+    linger(s, now);
+    journal_proved(&s->journal, t->link->taken, now);
+}
+
+/* ---- The flush of a torn journal ---- */
+
 /* One step of a flush. Returns whether the server may be let in. */
 static bool flushed(struct server *s, nstime now)
 {
@@ -397,7 +452,7 @@ static bool flushed(struct server *s, nstime now)
         ask_flush(s, now, FLUSH_LOOK, &look);
         return false;
     case FLUSH_LOOK:
-        if (flushed_since(&t->said, t->torn_at, now))
+        if (flushed_since(&t->said, t->flush_after, now))
             break;
         ask_flush(s, now, FLUSH_LOCK, &lock);
         return false;
@@ -414,7 +469,7 @@ static bool flushed(struct server *s, nstime now)
             failed(s, now, false, t->said.status < 0 ? t->said.error : "its journal overflowed, and another process is just flushing it");
         return false;
     case FLUSH_AGAIN:
-        if (flushed_since(&t->said, t->torn_at, now))
+        if (flushed_since(&t->said, t->flush_after, now))
             break;
         flush(s, now, &lock);
         return false;
@@ -429,6 +484,16 @@ static bool flushed(struct server *s, nstime now)
     return true;
 }
 
+/* Whether a torn journal is to be seen to now: a flush must not come before the zombies of keys that it has forgotten. */
+static bool torn_is_due(struct server *s, nstime now)
+{
+    struct trial *t = s->trial;
+
+    if (!journal_torn(&s->journal, &t->torn_at))
+        return false;
+    return journal_mendable(&s->journal, now, &t->flush_after) || s->life->client->config.on_journal_overflow == MEND_ON_OVERFLOW_REFUSE;
+}
+
 /* A torn journal is seen to, as the application wants it. Returns whether the server may be let in. */
 static bool mended(struct server *s, nstime now)
 {
@@ -436,7 +501,7 @@ static bool mended(struct server *s, nstime now)
 
     if (t->replaying) /* nothing is read while it is torn: the next trial sees to it */
         return true;
-    if (t->flush == FLUSH_NONE && !journal_torn(&s->journal, &t->torn_at))
+    if (t->flush == FLUSH_NONE && !torn_is_due(s, now))
         return true;
     switch (s->life->client->config.on_journal_overflow) {
     case MEND_ON_OVERFLOW_FLUSH:
@@ -452,6 +517,17 @@ static bool mended(struct server *s, nstime now)
     journal_mend(&s->journal, t->torn_at);
     call_application(s, now, MEND_EVENT_JOURNAL_OVERFLOW, 0);
     return goes_on(s->life); /* a child that was forked in there is no healer */
+}
+
+/* Whether the server is to be let in, by its trial's link. */
+static bool is_ready(struct server *s, nstime now)
+{
+    struct trial *t = s->trial;
+
+    if (!t->link || t->link->conn.state != CONN_READY)
+        return false;
+    prove(s, now);
+    return mended(s, now) && replayed(s, now);
 }
 
 /* What there is to learn of a name: a lookup that fails keeps what an earlier one found. */
@@ -505,7 +581,7 @@ static void expire(struct server *s, nstime now)
 
     if (t->link)
         link_ready(t->link, s->life->io); /* one last look */
-    if (t->link && t->link->conn.state == CONN_READY && mended(s, now) && replayed(s, now)) {
+    if (is_ready(s, now)) {
         passed(s, now);
         return;
     }
@@ -545,7 +621,7 @@ static void advance(struct server *s, nstime now)
             return;
     if (!t->under_way)
         return;
-    if (t->link && t->link->conn.state == CONN_READY && mended(s, now) && replayed(s, now))
+    if (is_ready(s, now))
         passed(s, now);
     else if (t->under_way && now >= t->deadline)
         expire(s, now);
@@ -578,7 +654,7 @@ static void begin(struct server *s, nstime now)
     server_publish_and_unlock(s);
 
     t->under_way = true;
-    t->extended = false;
+    t->extended = t->proved = false;
     t->deadline = now + MS(s->life->client->config.timeout_ms);
     t->at = 0;
     t->hang_ups = 0;
@@ -613,9 +689,11 @@ static void listen(struct server *s, nstime now)
         t->link = t->listening;
         t->listening = NULL;
         t->under_way = t->extended = true;
+        t->proved = false;
         extend(s, now + MS(s->life->client->config.timeout_ms));
         break;
     case CONN_COLD:
+    case CONN_LINGERING:
     case CONN_BROKEN:
         drop(s, &t->listening);
         break;
@@ -633,23 +711,36 @@ static nstime trial_due(struct server *s)
     return when;
 }
 
-/* Lost writes of a server that stayed up are made up for by a trial, too, which ends with their deletes. */
-static void see_to_journal(struct server *s, nstime now)
+/* Whether there is something to do about lost writes, of a server that stayed up. */
+static bool writes_wait(struct server *s, nstime now)
 {
-    nstime torn_at;
-
-    journal_wake(&s->journal, now);
-    bool waits = journal_waits(&s->journal) && now >= s->trial->replay_at;
-    if (server_gate(s).state == MEND_STATE_UP && (waits || journal_torn(&s->journal, &torn_at)))
-        server_suspected(s, "writes were lost, and are made up for by deletes");
+    return now >= s->trial->replay_at && (journal_waits(&s->journal) || (!journal_is_quiet(&s->journal) && journal_unproved(&s->journal)));
 }
 
-static nstime due(struct server *s)
+/* They are made up for by a trial, too, which ends with their deletes. */
+static void see_to_journal(struct server *s, nstime now)
+{
+    journal_wake(&s->journal, now);
+    if (server_gate(s).state == MEND_STATE_UP && (writes_wait(s, now) || torn_is_due(s, now)))
+        server_wants_trial(s, "writes were lost, and are made up for by deletes");
+}
+
+static nstime lingering_due(const struct trial *t)
+{
+    nstime when = NEVER;
+
+    for (const struct lingerer *at = t->lingering; at < t->lingering + LINGERING_MAX; at++)
+        if (at->link)
+            when = time_earlier(when, at->until);
+    return when;
+}
+
+static nstime trial_step_due(struct server *s, nstime now)
 {
     struct trial *t = s->trial;
 
     if (!t->under_way && server_gate(s).state == MEND_STATE_UP)
-        return time_earlier(journal_waits(&s->journal) ? t->replay_at : NEVER, journal_due(&s->journal));
+        return time_earlier(writes_wait(s, NEVER) ? t->replay_at : NEVER, journal_due(&s->journal, now));
     if (!t->under_way)
         return trial_due(s);
     nstime when = t->deadline;
@@ -660,6 +751,11 @@ static nstime due(struct server *s)
     return when;
 }
 
+static nstime due(struct server *s, nstime now)
+{
+    return time_earlier(trial_step_due(s, now), lingering_due(s->trial));
+}
+
 static void step(struct server *s, nstime now)
 {
     struct trial *t = s->trial;
@@ -668,6 +764,7 @@ static void step(struct server *s, nstime now)
     if (!goes_on(s->life))
         return;
     listen(s, now);
+    linger(s, now);
     learn_addresses(s, now);
     if (t->under_way && t->generation != server_gate(s).generation)
         stop(s); /* calls took it down meanwhile: the next trial is due in its own time */
@@ -694,7 +791,7 @@ nstime healer_step(struct life *life, nstime now)
         if (sweep_due)
             sweep(&life->servers[i], now - MS(SWEEP_IDLE_MS));
         step(&life->servers[i], now);
-        next = time_earlier(next, due(&life->servers[i]));
+        next = time_earlier(next, due(&life->servers[i], now));
     }
     return next;
 }
@@ -711,6 +808,8 @@ static size_t watch(struct server *s, struct io_poll *polls, size_t n, struct io
     t->polled = n;
     n += t->polls_link = t->link && link_wants(t->link, &polls[n]);
     n += t->polls_listening = t->listening && link_wants(t->listening, &polls[n]);
+    for (struct lingerer *at = t->lingering; at < t->lingering + LINGERING_MAX; at++)
+        n += at->polled = at->link && link_wants(at->link, &polls[n]);
     for (size_t i = 0; i < idle; i++)
         polls[n++] = (struct io_poll){.sock = &socks[i]};
     t->polled_end = n;
@@ -727,6 +826,9 @@ static void attend(struct server *s, const struct io_poll *polls)
         link_ready(t->link, io);
     if (t->polls_listening && polls[i++].ready)
         link_ready(t->listening, io);
+    for (struct lingerer *at = t->lingering; at < t->lingering + LINGERING_MAX; at++)
+        if (at->polled && polls[i++].ready)
+            link_ready(at->link, io);
     for (; i < t->polled_end; i++)
         if (polls[i].ready) {
             sweep(s, NEVER);
@@ -789,6 +891,8 @@ void healer_free(struct life *life)
         struct trial *t = &h->trials[i];
         drop(&life->servers[i], &t->link);
         drop(&life->servers[i], &t->listening);
+        for (struct lingerer *at = t->lingering; at < t->lingering + LINGERING_MAX; at++)
+            drop(&life->servers[i], &at->link);
         buf_release(&t->said.value);
         if (t->lookup)
             io->lookup_drop(io, t->lookup);

@@ -7,13 +7,16 @@
  * A trial is a lookup, a connect, the question for the protocol and with it a real get, all
  * within the client's timeout. One that hangs is left listening when it has failed, one a server:
  * its late answer is the quickest news of a process that was stopped and goes on.
+ *
+ * Links linger here that calls gave writes up on: until they are answered, or end, their keys are not read.
  */
 #ifndef MEND_CLIENT_HEALER_H
 #define MEND_CLIENT_HEALER_H
 
 #include "client/life.h"
+#include "client/pool.h"
 
-enum { HEALER_SOCKETS = 2 }; /* per server, beside the pool's: the trial's, and the one left listening */
+enum { HEALER_SOCKETS = 2 + LINGERING_MAX }; /* per server, beside the pool's: the trial's, the one left listening, those that linger */
 
 bool healer_new(struct life *life); /* false: no memory */
 void healer_free(struct life *life);

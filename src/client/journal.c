@@ -10,12 +10,12 @@ enum note_state { WAITING, UNDER_WAY, LATER };
 struct note {
     struct note    *next_in_table;
     struct note    *next, **here; /* in its list */
-    nstime          due;          /* LATER */
+    nstime          due;          /* LATER; NEVER: when its zombie is over */
     uint64_t        number;       /* UNDER_WAY */
+    uint64_t        haunted;      /* it has a zombie, of this epoch at the latest; 0: none */
     uint32_t        hash, serial;
     enum note_state state;
-    bool            zombie;  /* to be deleted once more, after a while... */
-    bool            haunted; /* ...which is being waited for */
+    bool            last;    /* UNDER_WAY: its zombie was over when its delete was sent */
     bool            deleted; /* a write behind a delete was done since it was noted */
     unsigned char   len;
     char            key[];
@@ -146,9 +146,10 @@ static void forget_all(struct journal *j)
 
 /* ---- Life ---- */
 
-void journal_init(struct journal *j, const struct memory *memory, struct journal_budget *budget, size_t keys_max)
+void journal_init(struct journal *j, const struct memory *memory, struct journal_budget *budget, size_t keys_max, nstime zombie)
 {
-    *j = (struct journal){.memory = memory, .budget = budget, .keys_max = keys_max};
+    *j = (struct journal){.memory = memory, .budget = budget, .keys_max = keys_max, .zombie = zombie};
+    haunt_init(&j->haunt);
     list_init(&j->waiting);
     list_init(&j->under_way);
     list_init(&j->later);
@@ -169,6 +170,7 @@ static void tear_locked(struct journal *j, nstime now)
     forget_all(j);
     atomic_store_explicit(&j->torn, true, memory_order_relaxed);
     j->torn_at = now;
+    j->torn_epoch = j->haunt.epoch;
     j->tears++;
 }
 
@@ -201,23 +203,23 @@ static void renew(struct journal *j, struct note *n)
     while (n->serial == 0 || n->serial == SERIAL_TORN);
 }
 
-void journal_note(struct journal *j, mend_bytes key, nstime now, bool zombie)
+void journal_note(struct journal *j, mend_bytes key, nstime now, enum zombie zombie)
 {
     uint32_t hash = hash_of(key);
 
     pthread_mutex_lock(&j->lock);
+    if (zombie == ZOMBIE_ADRIFT && j->zombie)
+        haunt_adrift(&j->haunt, haunt_line(&j->haunt), now);
     struct note *n = find(j, key, hash);
-    if (n && n->state != WAITING) {
-        zombie |= n->haunted;
-        n->haunted = false;
+    if (n && n->state != WAITING)
         become(j, n, WAITING);
-    }
     if (!n && !(n = new_note(j, key, hash))) {
         tear_locked(j, now);
         n = new_note(j, key, hash);
     }
     if (n) {
-        n->zombie |= zombie;
+        if (zombie && j->zombie)
+            n->haunted = j->haunt.epoch;
         n->deleted = false;
         renew(j, n);
     }
@@ -248,7 +250,7 @@ void journal_written(struct journal *j, mend_bytes key, uint32_t serial)
 {
     pthread_mutex_lock(&j->lock);
     struct note *n = find(j, key, hash_of(key));
-    if (n && n->serial == serial && (n->zombie || n->haunted))
+    if (n && n->serial == serial && n->haunted)
         n->deleted = true; /* it is noted still, for the zombie's sake */
     else if (n && n->serial == serial) {
         forget(j, n);
@@ -257,15 +259,53 @@ void journal_written(struct journal *j, mend_bytes key, uint32_t serial)
     pthread_mutex_unlock(&j->lock);
 }
 
+/* ---- Lines ---- */
+
+uint64_t journal_line(struct journal *j)
+{
+    if (!j->zombie)
+        return 0;
+    pthread_mutex_lock(&j->lock);
+    uint64_t line = haunt_line(&j->haunt);
+    pthread_mutex_unlock(&j->lock);
+    return line;
+}
+
+void journal_line_over(struct journal *j, uint64_t line, bool ended, nstime now)
+{
+    pthread_mutex_lock(&j->lock);
+    if (ended)
+        haunt_ended(&j->haunt, line, now);
+    else
+        haunt_adrift(&j->haunt, line, now);
+    pthread_mutex_unlock(&j->lock);
+}
+
+void journal_proved(struct journal *j, nstime since, nstime now)
+{
+    pthread_mutex_lock(&j->lock);
+    haunt_proved(&j->haunt, since, now + j->zombie);
+    pthread_mutex_unlock(&j->lock);
+}
+
+bool journal_unproved(struct journal *j)
+{
+    pthread_mutex_lock(&j->lock);
+    bool unproved = haunt_unproved(&j->haunt);
+    pthread_mutex_unlock(&j->lock);
+    return unproved;
+}
+
 /* ---- The healer's ---- */
 
-bool journal_next(struct journal *j, uint64_t number, char key[KEY_MAX], size_t *len)
+bool journal_next(struct journal *j, uint64_t number, nstime now, char key[KEY_MAX], size_t *len)
 {
     pthread_mutex_lock(&j->lock);
     struct note *n = j->waiting.first;
     if (n) {
         become(j, n, UNDER_WAY);
         n->number = number;
+        n->last = n->haunted <= haunt_over(&j->haunt, now);
         memcpy(key, n->key, n->len);
         *len = n->len;
     }
@@ -290,15 +330,13 @@ void journal_put_off(struct journal *j, uint64_t number, nstime due)
     pthread_mutex_unlock(&j->lock);
 }
 
-void journal_settle(struct journal *j, uint64_t upto, nstime now, nstime zombie)
+void journal_settle(struct journal *j, uint64_t upto)
 {
     pthread_mutex_lock(&j->lock);
     for (struct note *n; (n = j->under_way.first) != NULL && n->number <= upto;)
-        if (n->zombie && zombie) {
-            n->zombie = false;
-            n->haunted = true;
-            put_off_locked(j, n, now + zombie);
-        } else {
+        if (!n->last)
+            put_off_locked(j, n, NEVER);
+        else {
             forget(j, n);
             j->settled++;
         }
@@ -319,26 +357,27 @@ void journal_wake(struct journal *j, nstime now)
     if (journal_count(j) == 0)
         return;
     pthread_mutex_lock(&j->lock);
+    uint64_t over = haunt_over(&j->haunt, now);
     for (struct note *n = j->later.first, *next; n; n = next) {
         next = n->next;
-        if (n->due > now)
+        if (n->due == NEVER ? n->haunted > over : n->due > now)
             continue;
-        n->deleted = n->haunted = false;
+        n->deleted = false;
         renew(j, n); /* a write that began before goes no further than the delete to come */
         become(j, n, WAITING);
     }
     pthread_mutex_unlock(&j->lock);
 }
 
-nstime journal_due(struct journal *j)
+nstime journal_due(struct journal *j, nstime now)
 {
-    nstime due = NEVER;
-
-    if (journal_count(j) == 0)
+    if (journal_is_quiet(j))
         return NEVER;
     pthread_mutex_lock(&j->lock);
+    uint64_t over = haunt_over(&j->haunt, now);
+    nstime   due = haunt_due(&j->haunt);
     for (struct note *n = j->later.first; n; n = n->next)
-        due = time_earlier(due, n->due);
+        due = time_earlier(due, n->due == NEVER && n->haunted <= over ? now : n->due);
     pthread_mutex_unlock(&j->lock);
     return due;
 }
@@ -350,6 +389,15 @@ bool journal_torn(struct journal *j, nstime *torn_at)
     *torn_at = j->torn_at;
     pthread_mutex_unlock(&j->lock);
     return torn;
+}
+
+bool journal_mendable(struct journal *j, nstime now, nstime *since)
+{
+    pthread_mutex_lock(&j->lock);
+    bool mendable = j->torn_epoch <= haunt_over(&j->haunt, now);
+    *since = j->torn_at > j->haunt.last ? j->torn_at : j->haunt.last;
+    pthread_mutex_unlock(&j->lock);
+    return mendable;
 }
 
 void journal_mend(struct journal *j, nstime torn_at)

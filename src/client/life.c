@@ -92,6 +92,15 @@ void server_suspected(struct server *s, const char *why)
     server_publish_and_unlock(s);
 }
 
+void server_wants_trial(struct server *s, const char *why)
+{
+    nstime now = s->life->io->now(s->life->io);
+
+    pthread_mutex_lock(&s->lock);
+    health_wants_trial(&s->health, now, why);
+    server_publish_and_unlock(s);
+}
+
 static int64_t ms_until(nstime then, nstime now)
 {
     return then == NEVER ? -1 : then <= now ? 0 : (then - now) / 1000000;
@@ -133,7 +142,7 @@ static void server_begin(struct server *s, struct life *life, size_t i, nstime n
     s->life = life;
     s->spec = &life->client->servers.at[i];
     s->id = life->client->first_id + i;
-    journal_init(&s->journal, &life->client->memory, &life->budget, (size_t)config->journal_keys_max);
+    journal_init(&s->journal, &life->client->memory, &life->budget, (size_t)config->journal_keys_max, MS(config->zombie_ms));
     for (unsigned n = 0; n < SHARES; n++)
         share_init(&s->shares[n]);
     health_init(&s->health, &limits, now);

@@ -42,7 +42,8 @@ struct server {
     pthread_mutex_t   lock;
     struct health     health;     /* and below: under the lock */
     struct link      *idle;       /* the latest given back first */
-    unsigned          idle_count, open_count;
+    struct link      *lingering;  /* those that the healer has not taken over yet */
+    unsigned          idle_count, lingering_count, open_count; /* lingering: the healer's, too; open: all */
     enum wire_dialect dialect;    /* as the last trial found it */
     struct io_address address;    /* where the last trial found it */
 
@@ -116,6 +117,8 @@ bool server_shut(const struct server *s, struct gate gate, nstime now);
 void server_served(struct server *s, uint32_t generation, nstime now);
 void server_failed(struct server *s, uint32_t generation, const char *why);
 void server_suspected(struct server *s, const char *why); /* nothing failed, but a trial is due */
+
+void server_wants_trial(struct server *s, const char *why); /* ...for what it does: nothing speaks against the server */
 
 /* After a change of health under the lock; it returns with the lock released, and everyone told. */
 void server_publish_and_unlock(struct server *s);

@@ -166,7 +166,7 @@ static void advance(struct multi *m, struct part *p)
         ask_next(m, p); /* so that the link is not over; the rest comes with the next round */
         return;
     }
-    if (c->state == CONN_BROKEN)
+    if (conn_is_over(c))
         mourn(m, p);
     else if (p->asked == p->end && link_over(p->link)) {
         give(m, p, false);

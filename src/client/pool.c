@@ -35,6 +35,19 @@ struct link *pool_link_new(struct server *s)
     return l;
 }
 
+/* What was given up on it is over now, or was, if its bytes say so; else it is adrift. */
+static void line_over(struct server *s, struct link *l)
+{
+    struct io *io = s->life->io;
+    bool       ended = l->conn.state == CONN_BROKEN ? l->conn.ended : conn_at_rest(&l->conn);
+
+    if (!l->line)
+        return;
+    journal_line_over(&s->journal, l->line, ended, io->now(io));
+    l->line = 0;
+    io->ring(io); /* the healer deletes what waited for this */
+}
+
 /* Does not count. */
 static void link_free(struct server *s, struct link *l, bool reset)
 {
@@ -45,6 +58,7 @@ static void link_free(struct server *s, struct link *l, bool reset)
 
 void pool_link_free(struct server *s, struct link *l, bool reset)
 {
+    line_over(s, l);
     link_free(s, l, reset);
     count_open(s, -1);
     server_changed(s, false);
@@ -72,11 +86,18 @@ static struct link *pop(struct server *s)
     return l;
 }
 
+/* Open, but for those that linger: these are for nobody's use. */
+static unsigned usable_locked(const struct server *s)
+{
+    return s->open_count - s->lingering_count;
+}
+
 /* Whether the caller may open one, which is then counted. */
 static bool may_dial(struct server *s, struct gate gate, struct io_address *to, enum wire_dialect *hint)
 {
     pthread_mutex_lock(&s->lock);
-    bool may = gate.state == MEND_STATE_UP && s->open_count < (unsigned)s->life->client->config.connections_max && s->address.len;
+    bool may = health_dialable(&s->health) && gate.generation == s->health.generation &&
+               usable_locked(s) < (unsigned)s->life->client->config.connections_max && s->address.len;
     if (may) {
         s->open_count++;
         *to = s->address;
@@ -170,7 +191,7 @@ void pool_give_up(struct server *s, struct answer *a)
     mend_state state = server_gate(s).state;
 
     pthread_mutex_lock(&s->lock);
-    bool in_use = s->open_count >= (unsigned)s->life->client->config.connections_max;
+    bool in_use = usable_locked(s) >= (unsigned)s->life->client->config.connections_max;
     pthread_mutex_unlock(&s->lock);
     if (!health_askable(state))
         answer_fail(a, MEND_E_DOWN, call_down);
@@ -261,14 +282,37 @@ static bool keep(struct server *s, struct link *l, nstime idle_since)
     return kept;
 }
 
+/* It is the healer's from now on, which waits for its late answers. False: there are enough of such. */
+static bool linger(struct server *s, struct link *l)
+{
+    if (!l->line)
+        l->line = journal_line(&s->journal);
+    if (!l->line)
+        return false;
+    pthread_mutex_lock(&s->lock);
+    bool may = s->lingering_count < LINGERING_MAX;
+    if (may) {
+        s->lingering_count++;
+        l->next = s->lingering;
+        s->lingering = l;
+    }
+    pthread_mutex_unlock(&s->lock);
+    if (may) {
+        s->life->io->ring(s->life->io);
+        server_changed(s, false);
+    }
+    return may;
+}
+
 void pool_give(struct server *s, struct call *call, struct link *l, bool forgiven)
 {
-    if (l->conn.state == CONN_BROKEN) {
+    if (conn_is_over(&l->conn)) {
         if (!forgiven && blames_server(l, call))
             server_failed(s, l->generation, l->conn.why);
         else if (l->late)
             was_stopped(s);
-        pool_link_free(s, l, false);
+        if (l->conn.state == CONN_BROKEN || !linger(s, l))
+            pool_link_free(s, l, false);
         return;
     }
     pool_served(s, call, l->generation);
@@ -293,7 +337,7 @@ bool pool_admit(struct server *s, struct link *l, uint32_t generation, nstime no
     l->generation = h->generation;
     l->idle_since = now;
     /* Even beyond idle_max: somebody may wait for just this. Not beyond connections_max: links that were retired may be in use still. */
-    bool kept = s->open_count <= (unsigned)s->life->client->config.connections_max;
+    bool kept = usable_locked(s) <= (unsigned)s->life->client->config.connections_max;
     if (kept)
         put_idle(s, l);
     server_publish_and_unlock(s);
@@ -340,7 +384,7 @@ bool pool_sweep(struct server *s, nstime before)
             pool_link_free(s, l, false);
     }
     pthread_mutex_lock(&s->lock);
-    bool none_left = s->open_count == 0;
+    bool none_left = usable_locked(s) == 0;
     pthread_mutex_unlock(&s->lock);
     return died && none_left;
 }
@@ -358,10 +402,33 @@ size_t pool_watch(struct server *s, struct io_sock *socks, size_t most)
     return n;
 }
 
-void pool_close(struct server *s)
+struct link *pool_lingering(struct server *s)
 {
-    for (struct link *l = take_idle(s, NEVER), *next; l; l = next) {
+    pthread_mutex_lock(&s->lock);
+    struct link *l = s->lingering;
+    s->lingering = NULL;
+    pthread_mutex_unlock(&s->lock);
+    return l;
+}
+
+void pool_lingered(struct server *s, struct link *l)
+{
+    pthread_mutex_lock(&s->lock);
+    s->lingering_count--;
+    pthread_mutex_unlock(&s->lock);
+    pool_link_free(s, l, false);
+}
+
+static void close_all(struct server *s, struct link *first)
+{
+    for (struct link *l = first, *next; l; l = next) {
         next = l->next;
         link_free(s, l, false);
     }
+}
+
+void pool_close(struct server *s)
+{
+    close_all(s, take_idle(s, NEVER));
+    close_all(s, pool_lingering(s));
 }

@@ -19,6 +19,8 @@ struct call {
     nstime       now, deadline;
 };
 
+enum { LINGERING_MAX = 4 }; /* links of a server that linger; what more are given up are closed, and adrift */
+
 enum pool_result {
     POOL_LINK, /* here it is */
     POOL_WAIT, /* none just now */
@@ -48,7 +50,7 @@ bool pool_wanted(const struct server *s); /* somebody waits */
 /* What to say to a call that waited until its deadline. */
 void pool_give_up(struct server *s, struct answer *a);
 
-/* Gives back a link, or what is left of it. Unless `forgiven` (the call asks again), a break by the
+/* Gives back a link, or what is left of it; one that lingers goes to the healer. Unless `forgiven` (the call asks again), a break by the
  * server's fault is told to its health, and so is success where that matters. */
 void pool_give(struct server *s, struct call *call, struct link *link, bool forgiven);
 
@@ -67,6 +69,11 @@ bool pool_sweep(struct server *s, nstime before);
 
 /* ...and the sockets of those that are idle are copied, to be watched: at most `most`. */
 size_t pool_watch(struct server *s, struct io_sock *socks, size_t most);
+
+/* ...links whose callers gave writes up on them, to read on until they are at rest or broken, are taken over from calls: a list;
+ * and given up. */
+struct link *pool_lingering(struct server *s);
+void         pool_lingered(struct server *s, struct link *link);
 
 struct link *pool_link_new(struct server *s); /* counted as open; NULL: no memory */
 void         pool_link_free(struct server *s, struct link *link, bool reset);

@@ -28,6 +28,7 @@ struct rider {
     bool                        again; /* its first link died */
     bool                        evicted;
     uint32_t                    bit; /* as whom it waits, by its place in the queue: answers come in that order */
+    uint64_t                    line; /* of the journal's, for when it leaves a write on the link */
     struct rider               *next;
 };
 
@@ -147,6 +148,24 @@ static void unqueue_locked(struct share *h, struct rider *rider)
         h->queue_end = at;
     h->queued--;
     h->wary -= rider->again;
+}
+
+/* A write stays on the link, and its caller goes. line: the journal's, had before the lock was taken. Returns it if the
+ * link has one already. */
+static uint64_t leave_locked(struct share *h, struct seat *seat, uint64_t line)
+{
+    seat->left = true;
+    if (h->link->line)
+        return line;
+    h->link->line = line;
+    return 0;
+}
+
+/* A line that was not needed. */
+static void line_back(struct server *s, uint64_t line, nstime now)
+{
+    if (line)
+        journal_line_over(&s->journal, line, true, now);
 }
 
 /* ---- Leading ---- */
@@ -299,7 +318,7 @@ static void finish(struct share *h, struct server *s, struct call *call, bool ag
     bool         deserted = !link_over(l); /* those whose answers are to come have gone, and told the server's health so */
 
     if (deserted)
-        conn_fail(&l->conn, MEND_E_TIMEOUT, "nobody waits for its answers any more");
+        conn_expire(&l->conn, MEND_E_TIMEOUT, "nobody waits for its answers any more");
     bool forgiven = deserted || (l->pooled && !l->conn.lost && !again);
 
     pthread_mutex_lock(&h->lock);
@@ -328,7 +347,8 @@ static void time_out(struct server *s, struct call *call, uint32_t generation, n
 {
     answer_reset(a);
     answer_fail(a, MEND_E_TIMEOUT, io_text(late ? IO_LATE : IO_TIMEOUT));
-    a->maybe_applied = a->zombie = writes;
+    a->maybe_applied = writes;
+    a->zombie = writes ? ZOMBIE_ON_LINE : ZOMBIE_NONE;
     pool_timed_out(s, call, generation, sent, late, a->error);
 }
 
@@ -351,6 +371,7 @@ static bool hand_on(struct share *h, struct server *s, struct call *call, struct
     struct news  news = {0, NOBODY};
     struct link *l = h->link;
     bool         moves = timed_out && !own->seat;
+    uint64_t     line = timed_out && wire_writes(own->q->verb) ? journal_line(&s->journal) : 0;
 
     pthread_mutex_lock(&h->lock);
     bool waited_for = publish_locked(h, own->seat, &news);
@@ -361,16 +382,18 @@ static bool hand_on(struct share *h, struct server *s, struct call *call, struct
     }
     if (!waited_for || (timed_out && !own->seat)) {
         unlock_and_tell(h, call->io, news);
+        line_back(s, line, call->now);
         return false;
     }
     if (timed_out) {
         retire_locked(h, &news);
-        own->seat->left = true;
+        line = leave_locked(h, own->seat, line);
         own->seat = NULL;
     }
     h->led = false;
     news.aboard = IO_ANYBODY; /* one of them leads on */
     unlock_and_tell(h, call->io, news);
+    line_back(s, line, call->now);
     return true;
 }
 
@@ -399,7 +422,7 @@ static void carry(struct share *h, struct server *s, struct call *call, bool aga
         return;
     }
     if (timed_out && !link_over(l))
-        link_broke(l, result);
+        link_expire(l, result);
     finish(h, s, call, again);
 }
 
@@ -539,12 +562,15 @@ static enum share_result ride_and_unlock(struct share *h, struct server *s, stru
 {
     nstime bored = call->now + patience(h, call), late = call->deadline + MS(LINK_STOPPED_MS);
     bool   spared = false; /* its time is up because this process was stopped: the leader gets a moment to look */
+    bool   counted = false; /* the line that it would leave a write on */
 
     for (;;) {
         _Atomic uint32_t *word = &h->word[(h->batch + !rider->seat) & 1];
         uint32_t          seen = atomic_load_explicit(word, memory_order_relaxed);
         nstime            until = !rider->seat ? bored : spared ? call->now + MS(1) : call->deadline;
         pthread_mutex_unlock(&h->lock);
+        if (counted && !rider->line)
+            rider->line = journal_line(&s->journal);
         call->io->wait(call->io, word, seen, rider->bit, until);
         pthread_mutex_lock(&h->lock);
 
@@ -582,10 +608,14 @@ static enum share_result ride_and_unlock(struct share *h, struct server *s, stru
                 spared = true;
                 continue;
             }
+            if (wire_writes(rider->q->verb) && !counted) {
+                counted = true;
+                continue;
+            }
             struct news news = {0, NOBODY};
             uint32_t    generation = seat->generation;
             nstime      sent = h->since;
-            seat->left = true;
+            rider->line = leave_locked(h, seat, rider->line);
             retire_locked(h, &news);
             unlock_and_tell(h, call->io, news);
             time_out(s, call, generation, sent, call->now > late, wire_writes(rider->q->verb), a);
@@ -607,7 +637,9 @@ enum share_result share_ask(struct server *s, struct call *call, const struct wi
         if (moves && h->queued < SEATS_MAX) {
             struct rider rider = {.q = q, .again = again};
             enqueue_locked(h, &rider);
-            return ride_and_unlock(h, s, call, &rider, again, a);
+            enum share_result result = ride_and_unlock(h, s, call, &rider, again, a);
+            line_back(s, rider.line, call->now);
+            return result;
         }
         pthread_mutex_unlock(&h->lock);
     }

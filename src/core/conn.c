@@ -31,7 +31,8 @@ static const unsigned char may[] = {
     [CONN_COLD] = 1 << CONN_DIALING,
     [CONN_DIALING] = 1 << CONN_PROVING | 1 << CONN_BROKEN,
     [CONN_PROVING] = 1 << CONN_READY | 1 << CONN_BROKEN,
-    [CONN_READY] = 1 << CONN_BROKEN,
+    [CONN_READY] = 1 << CONN_LINGERING | 1 << CONN_BROKEN,
+    [CONN_LINGERING] = 1 << CONN_BROKEN,
     [CONN_BROKEN] = 1 << CONN_COLD,
 };
 
@@ -46,7 +47,8 @@ static void become(struct conn *c, enum conn_state next)
 void answer_reset(struct answer *a)
 {
     a->status = MEND_OK;
-    a->done = a->maybe_applied = a->zombie = a->again = a->doubtful = false;
+    a->done = a->maybe_applied = a->again = a->doubtful = false;
+    a->zombie = ZOMBIE_NONE;
     a->lease = 0;
     a->flags = 0;
     a->cas = a->number = 0;
@@ -496,7 +498,7 @@ static bool read_value(struct conn *c)
     size_t      have = c->in.len - c->in_at;
     const char *p = c->in.data + c->in_at;
 
-    if (is_counter(ask_at(c, 0)->verb) && c->value_left > 2) {
+    if (c->reading && is_counter(ask_at(c, 0)->verb) && c->value_left > 2) {
         if (have < c->value_left || !read_counter(c, p))
             return false;
     }
@@ -578,12 +580,18 @@ static bool same_key(mend_bytes asked, mend_bytes got, bool got_base64)
     return asked.len <= KEY_BINARY_MAX && same(mend_mem(base64, key_base64(base64, asked)), got);
 }
 
+/* The key of a question that nobody waits for is not kept: then an answer tells it by its opaque, or by its kind alone. */
+static bool keeps_key(const struct want *w)
+{
+    return w->key.data != NULL;
+}
+
 /* Of an answer in the meta protocol. */
 static bool belongs(const struct conn *c, const struct ask *a, const struct wire_head *h)
 {
     if (h->has_opaque ? h->opaque != a->opaque : c->reflects)
         return false;
-    if (h->key.data && !same_key(a->one.key, h->key, h->key_binary))
+    if (h->key.data && keeps_key(&a->one) && !same_key(a->one.key, h->key, h->key_binary))
         return false;
     return h->kind != WIRE_VA || h->has_opaque || h->key.data;
 }
@@ -632,7 +640,8 @@ static void read_error(struct conn *c, struct ask *a, const struct wire_head *h)
         if (!into || into->done)
             continue;
         done(into, status);
-        into->maybe_applied = into->zombie = maybe;
+        into->maybe_applied = maybe;
+        into->zombie = maybe ? ZOMBIE_ADRIFT : ZOMBIE_NONE;
         if (status < 0) {
             into->again = a->many && c->asks == WIRE_META; /* one by one, where each has an answer of its own */
             keep_error(into->text, sizeof into->text, h);
@@ -677,7 +686,7 @@ static void read_classic(struct conn *c, struct ask *a, const struct wire_head *
 
     if (h->kind == WIRE_VALUE) {
         struct want *w = a->many ? find_want(a, h->key) : a->next++ == 0 ? &a->one : NULL;
-        if (!w || !same(w->key, h->key) || !h->has_cas) { /* a gets' value has a cas */
+        if (!w || (keeps_key(w) && !same(w->key, h->key)) || !h->has_cas) { /* a gets' value has a cas */
             conn_fail(c, MEND_E_PROTOCOL, "a value that was not asked for");
             return;
         }
@@ -788,7 +797,7 @@ static bool read_step(struct conn *c)
 
 void conn_took(struct conn *c, size_t n)
 {
-    assert(c->state == CONN_PROVING || c->state == CONN_READY);
+    assert(c->state == CONN_PROVING || c->state == CONN_READY || c->state == CONN_LINGERING);
     c->heard |= n > 0;
     if (reads_straight(c)) {
         size_t straight = at_most(n, (size_t)c->value_left - 2);
@@ -818,25 +827,58 @@ static void fail_ask(struct conn *c, struct ask *a, mend_status status, const ch
             continue;
         answer_fail(into, status, why);
         into->maybe_applied = maybe;
-        into->zombie = maybe && !c->ended;
+        if (maybe && !c->ended)
+            into->zombie = c->state == CONN_LINGERING ? ZOMBIE_ON_LINE : ZOMBIE_ADRIFT;
         into->again = status != MEND_E_TIMEOUT && (!touched || (!wire_writes(a->verb) && !a->answering));
         c->lost |= !into->again;
     }
+}
+
+/* Becomes BROKEN or LINGERING: what is in flight fails. */
+static void fail_all(struct conn *c, enum conn_state next, mend_status status, const char *why)
+{
+    become(c, next);
+    c->broke = status;
+    c->why = why;
+    c->reading = NULL;
+    c->sink = NULL;
+    for (size_t i = 0; i < c->line_count; i++)
+        fail_ask(c, ask_at(c, i), status, why);
 }
 
 void conn_fail(struct conn *c, mend_status status, const char *why)
 {
     if (c->state == CONN_BROKEN || c->state == CONN_COLD)
         return;
-    become(c, CONN_BROKEN);
-    c->broke = status;
-    c->why = why;
-    c->reading = NULL;
-    c->sink = NULL;
+    fail_all(c, CONN_BROKEN, status, why);
     c->value_left = 0;
-    for (size_t i = 0; i < c->line_count; i++)
-        fail_ask(c, ask_at(c, i), status, why);
     c->line_count = 0;
+}
+
+/* A gets has its keys, by which its values are told from others', in its caller's memory. */
+static bool may_linger(const struct conn *c)
+{
+    bool writes = false;
+
+    if (c->state != CONN_READY || c->out_at < c->out.len || c->crlf)
+        return false;
+    for (size_t i = 0; i < c->line_count; i++) {
+        if (ask_at(c, i)->many)
+            return false;
+        writes |= wire_writes(ask_at(c, i)->verb);
+    }
+    return writes;
+}
+
+void conn_expire(struct conn *c, mend_status status, const char *why)
+{
+    if (!may_linger(c)) {
+        conn_fail(c, status, why);
+        return;
+    }
+    fail_all(c, CONN_LINGERING, status, why);
+    for (size_t i = 0; i < c->line_count; i++)
+        ask_at(c, i)->one = (struct want){.into = NULL};
 }
 
 void conn_end(struct conn *c, const char *why)

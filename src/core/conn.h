@@ -6,17 +6,19 @@
  *     conn_room     where arriving bytes go          conn_took   ...they came
  *     conn_pending  what is to be sent               conn_sent   ...it went
  *     conn_ask, conn_ask_many                        put questions on the line
- *     conn_fail                                      the link broke, or time is up
+ *     conn_fail, conn_end, conn_expire               the link broke, or time is up
  *
  *            dial            dialed           proved
- *     COLD --------> DIALING -------> PROVING -------> READY
- *       ^               |                |               |
- *       |  forget       | fail           | fail,         | fail,
- *       +-- BROKEN <----+----------------+ bad answer    | bad answer
- *             ^------------------------------------------+
+ *     COLD --------> DIALING -------> PROVING -------> READY ------> LINGERING
+ *       ^               |                |               |   expire      |
+ *       |  forget       | fail           | fail,         | fail,         | fail,
+ *       +-- BROKEN <----+----------------+ bad answer    | bad answer    | bad answer
+ *             ^------------------------------------------+---------------+
  *
  *     DIALING -> PROVING   [conn_dialed], which asks the trial key in the meta protocol
  *     PROVING -> READY     [proved]: a real get was answered, and so the dialect is known
+ *     READY -> LINGERING   [conn_expire]: every question in flight is ended, and the line is kept for its late answers, since
+ *                          they tell when a write that was given up has been done
  *     others  -> BROKEN    [conn_fail], which ends every question in flight, once
  *
  * The line: questions in flight, in the order asked, since memcached answers in that
@@ -27,6 +29,7 @@
 #define MEND_CORE_CONN_H
 
 #include "core/buf.h"
+#include "core/haunt.h"
 #include "core/wire.h"
 
 /* What came of one question about one key. The value's memory is the answer's own. */
@@ -34,7 +37,7 @@ struct answer {
     mend_status status;
     bool        done;
     bool        maybe_applied; /* a write that failed, of which the server may have got a byte... */
-    bool        zombie;        /* ...and which it may yet do: it has not said that it is done with us */
+    enum zombie zombie;        /* ...and whether it may do it yet */
     bool        again;         /* failed, and asking once more on another connection can do no harm */
     bool        doubtful;      /* an empty hit of a gets, which may be a lease's stub: a get of its own would tell */
     uint8_t     lease;         /* enum wire_lease, of several; with a cas even if it is a miss */
@@ -67,7 +70,7 @@ struct want {
 
 struct ask;
 
-enum conn_state { CONN_COLD, CONN_DIALING, CONN_PROVING, CONN_READY, CONN_BROKEN };
+enum conn_state { CONN_COLD, CONN_DIALING, CONN_PROVING, CONN_READY, CONN_LINGERING, CONN_BROKEN };
 
 struct conn_span {
     char  *data;
@@ -80,11 +83,11 @@ struct conn {
     enum wire_dialect asks;           /* what questions are put in: PROVING, on trial; READY, the dialect */
     bool              reflects;       /* its misses carry the opaque (1.6.18 and later), so every answer must */
     bool              heard;          /* a byte has come since it was dialed */
-    bool              ambiguous;      /* BROKEN: a write may or may not have been done */
+    bool              ambiguous;      /* LINGERING, BROKEN: a write may or may not have been done */
     bool              ended;          /* BROKEN: by the server's own hand, which does nothing more for it */
     bool              refused;        /* a question that nobody waits for was answered with an error */
-    bool              lost;           /* BROKEN: some question failed for good: it is not to be asked again */
-    mend_status       broke;          /* BROKEN: how... */
+    bool              lost;           /* LINGERING, BROKEN: some question failed for good: it is not to be asked again */
+    mend_status       broke;          /* LINGERING, BROKEN: how... */
     const char       *why;            /* ...in words: constant, or text below */
     char              text[88];
     mend_bytes        trial_key;
@@ -149,7 +152,17 @@ void   conn_sent(struct conn *c, size_t n);
 /* Breaks it and fails what is in flight. why is a constant text. Broken already, or COLD: nothing. */
 void conn_fail(struct conn *c, mend_status status, const char *why);
 
-/* The same, by the server's own hand: it closed, or its process died. What it has not done by now it never will. */
+/* Time is up for what is in flight, which fails. LINGERING if a write was sent, all that was asked was sent whole, and nobody's
+ * memory is lent to it but for answers and keys, which are given back; else BROKEN. */
+void conn_expire(struct conn *c, mend_status status, const char *why);
+
+/* LINGERING or BROKEN: for those who asked it is over. */
+static inline bool conn_is_over(const struct conn *c)
+{
+    return c->state == CONN_LINGERING || c->state == CONN_BROKEN;
+}
+
+/* As conn_fail, by the server's own hand: it closed, or its process died. What it has not done by now it never will. */
 void conn_end(struct conn *c, const char *why);
 
 #endif

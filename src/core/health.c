@@ -57,6 +57,11 @@ bool health_askable(mend_state state)
     return state != MEND_STATE_DOWN && state != MEND_STATE_TRIAL;
 }
 
+bool health_dialable(const struct health *h)
+{
+    return h->state == MEND_STATE_UP || (h->state == MEND_STATE_DOUBTFUL && h->confident);
+}
+
 bool health_troubled(const struct health *h)
 {
     return h->failures > 0 || h->window != NEVER;
@@ -130,10 +135,12 @@ void health_served(struct health *h, uint32_t generation, nstime now)
 }
 
 /* The trial begins at once, and has its verdict a timeout later. */
-static void doubt(struct health *h, nstime now)
+static void doubt(struct health *h, nstime now, bool confident)
 {
+    h->confident &= confident;
     if (h->state != MEND_STATE_UP)
         return;
+    h->confident = confident && h->failures == 0;
     become(h, MEND_STATE_DOUBTFUL, now);
     h->trial_due = now;
     h->verdict_due = now + h->limits.timeout;
@@ -157,7 +164,7 @@ void health_failed(struct health *h, uint32_t generation, nstime now, uint64_t c
         fall(h, now, chance);
     } else {
         snprintf(h->why, sizeof h->why, "%s", why);
-        doubt(h, now);
+        doubt(h, now, false);
     }
 }
 
@@ -165,7 +172,14 @@ void health_suspect(struct health *h, nstime now, const char *why)
 {
     if (h->state == MEND_STATE_UP)
         snprintf(h->why, sizeof h->why, "%s", why);
-    doubt(h, now);
+    doubt(h, now, false);
+}
+
+void health_wants_trial(struct health *h, nstime now, const char *why)
+{
+    if (h->state == MEND_STATE_UP)
+        snprintf(h->why, sizeof h->why, "%s", why);
+    doubt(h, now, true);
 }
 
 void health_trial_begins(struct health *h, nstime now)

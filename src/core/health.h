@@ -44,6 +44,7 @@ struct health {
     nstime               wait; /* the span that the next wait is drawn from, once the quick ones are over */
 
     unsigned failures; /* of calls, in a row */
+    bool     confident; /* DOUBTFUL: for a trial's sake, and nothing speaks against the server */
 
     nstime   window; /* the second that began with a failure, NEVER if there is none... */
     unsigned window_calls, window_failed;
@@ -64,6 +65,9 @@ void health_failed(struct health *h, uint32_t generation, nstime now, uint64_t c
 /* Nothing failed, but there is reason to ask whether it still serves: UP becomes DOUBTFUL, and no failure is counted. */
 void health_suspect(struct health *h, nstime now, const char *why);
 
+/* A trial is wanted for what it does, though nothing speaks against the server: the same, but calls may still dial. */
+void health_wants_trial(struct health *h, nstime now, const char *why);
+
 void health_trial_begins(struct health *h, nstime now);
 void health_trial_passed(struct health *h, uint32_t generation, nstime now);
 void health_trial_failed(struct health *h, uint32_t generation, nstime now, uint64_t chance, const char *why);
@@ -74,6 +78,9 @@ void health_trial_postponed(struct health *h, uint32_t generation, nstime now, u
 
 /* Whether calls may be asked: NEW counts as yes, since its verdict is awaited. */
 bool health_askable(mend_state state);
+
+/* Whether calls may open connections: a server that is doubted is not to be found out about by them. */
+bool health_dialable(const struct health *h);
 
 /* Whether successes are to be reported: only then do they change anything. */
 bool health_troubled(const struct health *h);

@@ -15,13 +15,19 @@ static mend_status status_of(int result)
     return result == IO_RESOURCES ? MEND_E_MEMORY : MEND_E_IO;
 }
 
-void link_broke(struct link *l, int result)
+/* It is to break, for this result of the world's. */
+static void link_broke(struct link *l, int result)
 {
-    l->late = result == IO_LATE;
     if (result == IO_RESET || result == IO_CLOSED)
         conn_end(&l->conn, io_text(result));
     else
         conn_fail(&l->conn, status_of(result), io_text(result));
+}
+
+void link_expire(struct link *l, int result)
+{
+    l->late = result == IO_LATE;
+    conn_expire(&l->conn, status_of(result), io_text(result));
 }
 
 /* ---- Connecting ---- */
@@ -48,7 +54,7 @@ bool link_dial(struct link *l, struct io *io, const struct io_address *to, enum 
 
 bool link_over(const struct link *l)
 {
-    return l->conn.state == CONN_BROKEN || l->conn.state == CONN_COLD || (l->conn.state == CONN_READY && conn_at_rest(&l->conn));
+    return conn_is_over(&l->conn) || l->conn.state == CONN_COLD || (l->conn.state == CONN_READY && conn_at_rest(&l->conn));
 }
 
 static void arrived(struct link *l, ptrdiff_t got)
@@ -108,7 +114,7 @@ bool link_wants(struct link *l, struct io_poll *poll)
     bool       dialing = l->conn.state == CONN_DIALING;
 
     *poll = (struct io_poll){.in = !dialing, .out = dialing || conn_pending(&l->conn, spans) > 0};
-    if (!link_over(l))
+    if (!link_over(l) || l->conn.state == CONN_LINGERING)
         poll->sock = &l->sock;
     return poll->sock != NULL;
 }
@@ -181,13 +187,13 @@ void link_turn(struct link *const *links, struct io_poll *polls, size_t n, struc
     if (n == 1 && until >= deadline) { /* one alone needs no poll */
         int result = turn(links[0], io, io->now(io), deadline);
         if (result != IO_DONE && !link_over(links[0]))
-            link_broke(links[0], result);
+            link_expire(links[0], result);
         return;
     }
     nstime now = poll_all(links, polls, n, io, until, deadline);
     for (size_t i = 0; i < n && now >= deadline; i++)
         if (!link_over(links[i]))
-            link_broke(links[i], verdict(links[i], now, deadline));
+            link_expire(links[i], verdict(links[i], now, deadline));
 }
 
 bool link_hear_all(struct link *const *links, size_t n, struct io *io, nstime deadline)
@@ -231,7 +237,7 @@ void link_run(struct link *l, struct io *io, nstime now, nstime deadline)
         if (link_over(l))
             return;
         if (result != IO_DONE)
-            link_broke(l, result);
+            link_expire(l, result);
         else
             now = io->now(io);
     }

@@ -27,7 +27,8 @@ struct link {
     nstime            taken;      /* from it: when, by the call that has it */
     bool              pooled;     /* it had served before this call: its death may be old news */
     bool              waited;     /* since it was taken: there was time to wait for the server */
-    bool              late;       /* BROKEN: by a deadline, without that */
+    bool              late;       /* LINGERING, BROKEN: by a deadline, without that */
+    uint64_t          line;       /* writes on it were given up: as which line of the server's journal; else 0 */
     struct link      *next;       /* in the pool */
 };
 
@@ -56,13 +57,13 @@ bool link_hear_all(struct link *const *links, size_t n, struct io *io, nstime de
 bool link_wants(struct link *l, struct io_poll *poll);
 void link_ready(struct link *l, struct io *io);
 
-/* It is to break, for this result of the world's. */
-void link_broke(struct link *l, int result);
+/* The deadline of all that is in flight has come: IO_TIMEOUT, or IO_LATE. */
+void link_expire(struct link *l, int result);
 
 /* Taken by another call, straight from the one before. */
 void link_reuse(struct link *l, nstime now);
 
-/* Whether there is nothing more to be done for it. */
+/* Whether there is nothing more to be done for it by those who asked. */
 bool link_over(const struct link *l);
 
 /* A quiet link that is idle: nothing has come, and the peer is there. */

@@ -6,7 +6,8 @@
  *              0x10 proved beforehand, by a right answer; 0x20 that has no opaque; 0x40 dialed anew once it broke;
  *              0x80 whoever asked first goes after the first step, unanswered
  *     [1]      value_max, from a table
- *     [2]      the allocation that fails, from 1; 0: none         [3] 0x01 and all behind it; 0x06 bytes sent at a step
+ *     [2]      the allocation that fails, from 1; 0: none         [3] 0x01 and all behind it; 0x06 bytes sent at a step;
+ *              0x08 time is up after the first step, and the rest comes too late; 0x10 the server ends it in the end
  *     [4..7]   how many bytes arrive at a step, in turn; 0: all that is left
  *     [8]      how many questions, % 9, and a byte for each:
  *              0x0f verb (14, 15: a gets of many); 0x30 which key, or keys; 0x40 large value, a counter that is made, a binary key at the head
@@ -149,9 +150,9 @@ static void check(struct rig *r)
     struct conn *c = &r->c;
     bool         all_done = true;
 
-    must(c->state == CONN_PROVING || c->state == CONN_READY || c->state == CONN_BROKEN);
+    must(c->state == CONN_PROVING || c->state == CONN_READY || c->state == CONN_LINGERING || c->state == CONN_BROKEN);
     must(c->state != CONN_READY || c->dialect == c->asks);
-    must(!c->ambiguous || c->state == CONN_BROKEN);
+    must(!c->ambiguous || conn_is_over(c));
     for (size_t i = 0; i < r->put_count; i++) {
         struct put *p = &r->puts[i];
         must(!put_begun(p) || all_done || p->dialing < r->dialing); /* in the order asked */
@@ -175,6 +176,7 @@ static void check(struct rig *r)
     must(left_to_send(c) == c->asked - c->sent);
     must(!conn_at_rest(c) || (all_done && c->sent == c->asked));
     must(c->state == CONN_READY || !conn_takes(c));
+    must(c->state != CONN_LINGERING || (all_done && c->ambiguous && c->sent == c->asked));
 }
 
 /* ---- What the world does ---- */
@@ -197,7 +199,7 @@ static void transmit(struct rig *r, size_t most)
 
 static void arrive(struct rig *r, const char *bytes, size_t n)
 {
-    while (n > 0 && (r->c.state == CONN_PROVING || r->c.state == CONN_READY)) {
+    while (n > 0 && (r->c.state == CONN_PROVING || r->c.state == CONN_READY || r->c.state == CONN_LINGERING)) {
         struct conn_span room[2];
         size_t           spans = conn_room(&r->c, room), took = 0;
         must(spans == 1 || spans == 2);
@@ -352,20 +354,16 @@ static void leave(struct rig *r)
     p->gone = p->answers[0];
 }
 
-/* The link breaks, or time is up: what was not done is done now, and says truthfully how. */
-static void fail(struct rig *r)
+/* What was not done is done by `ends`, and says truthfully how. */
+static void end(struct rig *r, void (*ends)(struct conn *, mend_status, const char *), mend_status status)
 {
     static struct answer before[ASKED_MAX][KEYS_MAX];
-    mend_status          status = r->head[0] & 8 ? MEND_E_TIMEOUT : MEND_E_IO;
     bool                 maybe = false;
 
-    if (r->c.state == CONN_BROKEN || r->c.state == CONN_COLD)
-        return;
     for (size_t i = 0; i < r->put_count; i++)
         memcpy(before[i], answer_at(&r->puts[i], 0), r->puts[i].n * sizeof before[i][0]);
-    conn_fail(&r->c, status, "cut off");
-    conn_fail(&r->c, MEND_E_MEMORY, "and once more, for nothing");
-    must(r->c.state == CONN_BROKEN && r->c.broke == status && strcmp(r->c.why, "cut off") == 0);
+    ends(&r->c, status, "cut off");
+    must(conn_is_over(&r->c) && r->c.broke == status && strcmp(r->c.why, "cut off") == 0);
     for (size_t i = 0; i < r->put_count; i++) {
         const struct put *p = &r->puts[i];
         bool              touched = r->c.sent > p->begins, writes = wire_writes(p->verb);
@@ -375,6 +373,7 @@ static void fail(struct rig *r)
                 continue;
             must(a->done && a->status == status && strcmp(a->error, "cut off") == 0);
             must(a->maybe_applied == (touched && writes));
+            must(a->zombie == (!a->maybe_applied || r->c.ended ? ZOMBIE_NONE : r->c.state == CONN_LINGERING ? ZOMBIE_ON_LINE : ZOMBIE_ADRIFT));
             must(a->again || touched || status == MEND_E_TIMEOUT);
             must(!a->again || (status != MEND_E_TIMEOUT && (!touched || !writes)));
             maybe = maybe || a->maybe_applied;
@@ -382,6 +381,38 @@ static void fail(struct rig *r)
     }
     must(!maybe || r->c.ambiguous);
     check(r);
+}
+
+/* Whoever asked has gone, and what was borrowed is given back, whether or not the line is kept for its late answers. */
+static void expire(struct rig *r)
+{
+    if (conn_is_over(&r->c))
+        return;
+    end(r, conn_expire, MEND_E_TIMEOUT);
+    for (size_t i = 0; i < r->put_count; i++)
+        for (size_t k = 0; k < r->puts[i].n; k++) {
+            r->puts[i].wants[k].key = mend_mem(NULL, 0);
+            must(!r->puts[i].large || r->c.state == CONN_LINGERING);
+        }
+}
+
+static void ended(struct conn *c, mend_status status, const char *why)
+{
+    (void)status;
+    conn_end(c, why);
+}
+
+/* The link breaks, or time is up, or the server ends it. */
+static void fail(struct rig *r)
+{
+    if (r->c.state == CONN_BROKEN || r->c.state == CONN_COLD)
+        return;
+    if (r->head[3] & 0x10)
+        end(r, ended, MEND_E_IO);
+    else
+        end(r, conn_fail, r->head[0] & 8 ? MEND_E_TIMEOUT : MEND_E_IO);
+    conn_fail(&r->c, MEND_E_MEMORY, "and once more, for nothing");
+    must(r->c.state == CONN_BROKEN && strcmp(r->c.why, "cut off") == 0);
 }
 
 /* The world is well again: so must the connection be. */
@@ -479,6 +510,8 @@ static uint64_t live(const uint8_t *data, size_t size, const uint8_t pieces[4])
         n = n && n < left ? n : left;
         step(&r, r.speech + at, n);
         leave(&r);
+        if (turn == 0 && data[3] & 8)
+            expire(&r);
         at += n;
         if (r.c.state != CONN_BROKEN)
             continue;

@@ -285,6 +285,44 @@ static void forked_while_down(void **state)
     memcached_stop(&m);
 }
 
+static enum hostile_next stalls_k(struct toy_ask *ask, void *context)
+{
+    (void)context;
+    if (toy_is(ask, "ms") && strcmp(ask->key, "k") == 0 && !hostile_stall(ask))
+        return HOSTILE_CLOSE;
+    return hostile_answer(ask);
+}
+
+/* The connection that a write was given up on is the parent's to wait for: the child closes its copy, and no more. */
+static void forked_while_one_lingers(void **state)
+{
+    (void)state;
+    mend_reply      r = MEND_REPLY;
+    mend_status     status;
+    struct hostile *h = hostile_start(HOSTILE_META);
+    hostile_put(h, "other", "fine");
+    mend_client *c = open_up(&MEND_CONFIG(.servers = hostile_name(h), .timeout_ms = 100, .zombie_ms = 10 * SOON_MS));
+    hostile_behave(h, stalls_k, NULL);
+    must_be(MEND_E_TIMEOUT, mend_set(c, S("k"), S("zombie"), NULL, &r), &r);
+    pid_t child = fork();
+    if (child == 0) {
+        int64_t until = now_ms() + SOON_MS;
+        while (mend_get(c, S("other"), &r) != MEND_OK && now_ms() < until)
+            pause_ms(1);
+        mend_close(c);
+        _exit(r.status == MEND_OK ? 0 : 1);
+    }
+    assert_int_equal(wait_for(child), 0);
+    must_be(MEND_E_DOWN, mend_get(c, S("k"), &r), &r);
+    hostile_release(h);
+    await((status = mend_get(c, S("k"), &r)) != MEND_E_DOWN, SOON_MS);
+    must_be(MEND_MISS, status, &r);
+    assert_int_equal(hostile_resets(h), 0);
+    mend_close(c);
+    mend_reply_free(&r);
+    hostile_stop(h);
+}
+
 /* A fork from within a thread that is itself in no call, while an answer is under way to another. */
 static enum hostile_next answers_after_a_while(struct toy_ask *ask, void *context)
 {
@@ -630,6 +668,7 @@ int main(void)
         cmocka_unit_test(forked_while_idle),
         cmocka_unit_test(forked_with_traffic_running),
         cmocka_unit_test(forked_while_down),
+        cmocka_unit_test(forked_while_one_lingers),
         cmocka_unit_test(an_answer_under_way_stays_the_parents),
         cmocka_unit_test(an_ambiguous_write_is_reset_under_a_child),
         cmocka_unit_test(no_descriptor_passes_an_exec),

@@ -430,11 +430,13 @@ static nstime settling(const struct life_now *l)
 }
 
 /* By when a lost write is made up for in a world that is well: by a trial that begins at once, unless deletes were refused
- * before; and, where there may be a zombie, by another. */
+ * before; and, where there may be a zombie on a line that an earlier fault has silenced for good, by another when that has been waited for,
+ * one that shows that the server goes on, and one when zombie_ms are over. */
 static nstime making_up(const struct life_now *l)
 {
-    enum { REFUSED_MS = 1000 };
-    return 2 * settling(l) + MS(REFUSED_MS) + (l->zombie_ms > 0 ? MS(l->zombie_ms) : 0);
+    enum { REFUSED_MS = 1000, LINGERING_MS = 10 * 1000 };
+    nstime once = 2 * settling(l) + MS(REFUSED_MS);
+    return l->zombie_ms > 0 ? once + MS(LINGERING_MS) + 2 * settling(l) + MS(l->zombie_ms) : once;
 }
 
 static bool says_lost(const mend_reply *r)

@@ -686,6 +686,36 @@ static void any_sequence(void **state)
     }
 }
 
+/* A trial that is wanted for what it does is no doubt: calls may open connections, as long as nothing speaks against the server. */
+static void a_trial_is_wanted(void **state)
+{
+    struct health        h;
+    struct health_limits limits = {.failures_allowed = 10, .timeout = MS(100), .wait_max = MS(1000)};
+    (void)state;
+
+    health_init(&h, &limits, 0);
+    assert_false(health_dialable(&h));
+    health_trial_begins(&h, 0);
+    health_trial_passed(&h, h.generation, MS(1));
+    assert_true(health_dialable(&h));
+    health_wants_trial(&h, MS(2), "deletes");
+    assert_int_equal(h.state, MEND_STATE_DOUBTFUL);
+    assert_true(health_dialable(&h));
+    health_suspect(&h, MS(3), "closed");
+    assert_false(health_dialable(&h));
+    health_wants_trial(&h, MS(3), "deletes");
+    assert_false(health_dialable(&h));
+    health_trial_begins(&h, MS(4));
+    health_trial_passed(&h, h.generation, MS(5));
+
+    health_failed(&h, h.generation, MS(6), 0, "reset");
+    assert_false(health_dialable(&h));
+    health_trial_begins(&h, MS(7));
+    health_trial_passed(&h, h.generation, MS(8));
+    health_wants_trial(&h, MS(9), "deletes"); /* the failure is not forgotten */
+    assert_false(health_dialable(&h));
+}
+
 /* The last connection died while it was idle: nobody failed, but somebody should go and see. */
 static void suspected(void **state)
 {
@@ -740,6 +770,7 @@ int main(void)
         cmocka_unit_test(why),
         cmocka_unit_test(any_sequence),
         cmocka_unit_test(suspected),
+        cmocka_unit_test(a_trial_is_wanted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
