@@ -158,6 +158,7 @@ typedef struct mend_server {
     size_t      journal_keys;      /* whose last write was lost: they are not read until they are deleted there */
     uint64_t    journal_deleted;   /* how many were, since the client was opened */
     uint64_t    journal_overflows; /* how often there was no room for a key, or a flush_all failed */
+    bool        gutter;            /* it is one of mend_config.gutter */
 } mend_server;
 
 typedef enum mend_event_type {
@@ -227,7 +228,18 @@ typedef struct mend_config {
                                            * said all, or ended. Where that had to be closed (it broke, four such are open already, or the server has gone on for 10 s without a word on it), the key is deleted once more,
                                            * and is not read, until so long after the server has answered something: 1000. MEND_ZERO: no care is taken of either */
 
-    uintptr_t reserved[13]; /* zero */
+    /* Failover, for those who want it: servers, written as above, that stand in for one that is down. A key whose server is down is
+     * read from and written to the one of these that a ring of their own gives it, for gutter_ttl_s at most, whatever its
+     * ttl_s; while both are down, it is MEND_E_DOWN. What is written there is deleted in its server before that is back in
+     * service, so a cas of the one is MEND_EXISTS to the other. For gutter_ttl_s after that, whatever is written in a server is also deleted in its
+     * gutter, by the healer, within half a second; until then this process does not read it there. So this process never
+     * reads there what is older than its own last write; but others may, until the delete is made; and where one process takes a server for
+     * down and another does not, each has its own value, for gutter_ttl_s at most after they agree again. All processes should have the
+     * same list, and none of these among their servers. */
+    const char *gutter;       /* none */
+    int         gutter_ttl_s; /* 10 */
+
+    uintptr_t reserved[11]; /* zero */
 } mend_config;
 
 #ifdef __cplusplus
@@ -303,7 +315,7 @@ typedef struct mend_reply {
     const char *data;          /* a hit's value: len bytes and a NUL behind them. Never NULL */
     size_t      len;
     const char *error;         /* status < 0: what happened, in words; else "". Never NULL. Lives as long as the reply */
-    const char *server;        /* the server that the key lives on, "" if it got that far not. Never NULL. Lives as long as the reply */
+    const char *server;        /* the server that the key lives on, or the one of the gutter that stood in for it; "" if it got that far not. Never NULL. Lives as long as the reply */
     void       *own;           /* the library's */
     mend_source source;        /* of mend_fetch and mend_fetch_multi, where the answer came from */
     uintptr_t   reserved[3];
@@ -349,15 +361,15 @@ MEND_API mend_status mend_open(const mend_config *config, mend_client **client, 
  * a call from on_event. */
 MEND_API void mend_close(mend_client *client);
 
-/* False only once no server can be asked: all are down. Never blocks. */
+/* False only once no server can be asked: all are down, those of the gutter, too. Never blocks. */
 MEND_API bool mend_connection_available(const mend_client *client);
 
-/* Gets trial_key from every server, at the same time. MEND_OK only if all answered, else the
- * first failure in the order of the list, with that server in reply->server. One known
+/* Gets trial_key from every server, those of the gutter included, at the same time. MEND_OK only if all answered, else the
+ * first failure in the order of the lists, with that server in reply->server. One known
  * to be down answers MEND_E_DOWN at once. reply may be NULL. */
 MEND_API mend_status mend_ping(mend_client *client, mend_reply *reply);
 
-/* Calls each once for every server, in the order of the list. Waits for nothing. */
+/* Calls each once for every server, in the order of the list, and then of the gutter. Waits for nothing. */
 MEND_API mend_status mend_servers(mend_client *client, void (*each)(const mend_server *server, void *context), void *context);
 
 /* With MEND_ON_OVERFLOW_REFUSE: this server, by the name that mend_servers gives, may serve again, stale values
@@ -404,7 +416,7 @@ MEND_API mend_status mend_touch(mend_client *client, mend_bytes key, int64_t ttl
 MEND_API mend_status mend_increment(mend_client *client, mend_bytes key, uint64_t delta, const mend_count *count, mend_reply *reply);
 MEND_API mend_status mend_decrement(mend_client *client, mend_bytes key, uint64_t delta, const mend_count *count, mend_reply *reply);
 
-/* Every item of every server is gone. As mend_ping, for what is returned. What fails counts as an overflow of that server's
+/* Every item of every server is gone, in the gutter, too. As mend_ping, for what is returned. What fails counts as an overflow of that server's
  * journal. */
 MEND_API mend_status mend_flush_all(mend_client *client, mend_reply *reply);
 

@@ -5,6 +5,7 @@
 #ifndef MEND_CLIENT_CALLS_H
 #define MEND_CLIENT_CALLS_H
 
+#include "client/gutter.h"
 #include "client/life.h"
 #include "client/pool.h"
 
@@ -24,7 +25,7 @@ mend_status check_value(mend_bytes value, const char **why); /* MEND_TOO_LARGE: 
 
 bool        check_zero(const uintptr_t *reserved, size_t n); /* the words of a struct that are not used yet */
 
-/* Asks one question of the server that its key lives on, which it returns; what came of it is in `a`. large: over a link of
+/* Asks one question of the server that its key lives on, or of its gutter: whichever that is it returns; what came of it is in `a`. large: over a link of
  * its own. All was checked before. */
 struct server *call_ask(struct call *call, const mend_call *options, const struct wire_question *q, bool large, struct answer *a);
 
@@ -38,14 +39,13 @@ mend_status multi_verdict(const struct answer *answers, size_t n); /* what a cal
 /* A relative ttl as memcached wants it. */
 int64_t exptime_of(struct io *io, int64_t ttl_s);
 
-/* The server that a key lives on; options may be NULL. */
-struct server *server_of(struct call *call, mend_bytes key, const mend_call *options);
-
 /* What is to be known of a lost write before and after a call about a key. lost_before: 0, or the note's serial; a read of
- * such a key is not made (call_lost is its text), and a write goes behind a delete. lost_after: of a write, by its answer. */
+ * such a key is not made (call_lost is its text), and a write goes behind a delete. lost_after: of a write, by its answer from
+ * the server that was asked, or was to be. lost_note: notes a key. */
 extern const char call_lost[];
 uint32_t lost_before(struct server *s, mend_bytes key, bool *deleted); /* deleted: a write need not go behind another delete */
-void     lost_after(struct server *s, struct call *call, mend_bytes key, uint32_t serial, const struct answer *a);
+void     lost_after(const struct route *route, struct call *call, mend_bytes key, uint32_t serial, const struct answer *a);
+void     lost_note(struct server *s, struct call *call, mend_bytes key, bool zombie);
 
 /* Calls are no cancellation points: a thread that is cancelled goes when its call is over. */
 int  cancel_off(void);

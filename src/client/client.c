@@ -126,29 +126,30 @@ int64_t exptime_of(struct io *io, int64_t ttl_s)
     return ttl_s < INT32_MAX - now ? now + ttl_s : INT32_MAX; /* memcached's times have 31 bits */
 }
 
-struct server *server_of(struct call *call, mend_bytes key, const mend_call *options)
-{
-    const struct mend_client *c = call->life->client;
-    return &call->life->servers[ring_server(c->ring, options && options->routing_key.len ? options->routing_key : key)];
-}
-
 uint32_t lost_before(struct server *s, mend_bytes key, bool *deleted)
 {
     *deleted = false;
     return journal_is_quiet(&s->journal) ? 0 : journal_holds(&s->journal, key, deleted);
 }
 
-void lost_after(struct server *s, struct call *call, mend_bytes key, uint32_t serial, const struct answer *a)
+void lost_note(struct server *s, struct call *call, mend_bytes key, bool zombie)
+{
+    bool first = !journal_waits(&s->journal); /* else the healer knows already */
+
+    journal_note(&s->journal, key, call->io->now(call->io), zombie);
+    if (first && server_gate(s).state == MEND_STATE_UP)
+        call->io->ring(call->io);
+}
+
+void lost_after(const struct route *route, struct call *call, mend_bytes key, uint32_t serial, const struct answer *a)
 {
     if (a->status >= 0) {
         if (serial)
-            journal_written(&s->journal, key, serial);
-    } else if (a->status != MEND_E_ARGUMENT) {
-        bool first = !journal_waits(&s->journal); /* else the healer knows already */
-        journal_note(&s->journal, key, call->io->now(call->io), a->zombie);
-        if (first && server_gate(s).state == MEND_STATE_UP)
-            call->io->ring(call->io);
-    }
+            journal_written(&route->asked->journal, key, serial);
+    } else if (a->status != MEND_E_ARGUMENT)
+        lost_note(route->asked, call, key, a->zombie);
+    if (route->gutter)
+        gutter_wrote(call, route, key, true);
 }
 
 int cancel_off(void)
@@ -242,29 +243,39 @@ static void create_classic(struct server *s, struct call *call, const struct wir
 
 struct server *call_ask(struct call *call, const mend_call *options, const struct wire_question *q, bool large, struct answer *a)
 {
-    struct server *s = server_of(call, q->key, options);
-    bool           stale = wire_leaves_stale(q->verb) && !q->by_lease;
-    bool           deleted;
-    uint32_t       lost = lost_before(s, q->key, &deleted);
+    struct route         route = gutter_route(call, q->verb, q->key, options);
+    struct server       *s = route.asked;
+    struct wire_question put; /* as it is put there, where that is not as it came */
+    bool                 stale = wire_leaves_stale(q->verb) && !q->by_lease;
+    bool                 deleted;
+    uint32_t             lost = lost_before(s, q->key, &deleted);
 
     if (lost && !stale)
         answer_fail(a, MEND_E_DOWN, call_lost);
     else if (!health_askable(server_gate(s).state))
         answer_fail(a, MEND_E_DOWN, call_down);
-    else {
-        struct wire_question behind;
-        if (lost) {
-            behind = *q;
-            behind.behind_delete = !deleted && q->verb != WIRE_DELETE;
+    else if (gutter_parted(s, q)) {
+        answer_fail(a, MEND_EXISTS, "");
+        return s;
+    } else {
+        if (lost || s->gutter) {
+            put = s->gutter ? gutter_question(s, q) : *q;
+            put.behind_delete = lost && !deleted && q->verb != WIRE_DELETE;
+            q = &put;
         }
         call_clock(call, options);
-        converse(s, call, lost ? &behind : q, large || q->value.len > WIRE_COPY_MAX, a);
+        converse(s, call, q, large || q->value.len > WIRE_COPY_MAX, a);
+        put.behind_delete = false; /* it has been */
         if (q->create && a->status == MEND_MISS)
             create_classic(s, call, q, a);
+        if (s->gutter)
+            gutter_answer(a);
     }
     bool zombie = q->by_lease && !q->cas && a->status < 0 && a->maybe_applied; /* an add, which may come after another's delete */
     if (stale || zombie)
-        lost_after(s, call, q->key, lost, a);
+        lost_after(&route, call, q->key, lost, a);
+    else if (s->gutter && wire_writes(q->verb))
+        gutter_wrote(call, &route, q->key, false);
     return s;
 }
 
@@ -291,8 +302,10 @@ static mend_status run(struct mend_client *c, mend_reply *reply, const mend_call
     mend_reply       *r = reply ? reply : reply_lend(&local, &spare, &c->memory);
     struct reply_own *own = reply_begin(r, &c->memory);
     if (!own) {
+        struct route route = gutter_route(&call, q->verb, q->key, options);
+        route.asked = route.home;
         if (wire_leaves_stale(q->verb))
-            lost_after(server_of(&call, q->key, options), &call, q->key, 0, &(struct answer){.status = MEND_E_MEMORY});
+            lost_after(&route, &call, q->key, 0, &(struct answer){.status = MEND_E_MEMORY});
         return MEND_E_MEMORY;
     }
     q->exptime = exptime_of(call.io, ttl_s);

@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "client/calls.h"
+#include "client/gutter.h"
 #include "client/reply.h"
 #include "core/key.h"
 
@@ -146,8 +147,9 @@ static void serve(struct fetch *f)
 {
     struct answer *a = f->a;
     bool           old = a->lease & WIRE_OLD;
+    bool           in_gutter = a->cas >= GUTTER_CAS; /* where it lives for less than its ttl_s */
 
-    if (f->recipe->ttl_s && a->ttl_s >= 0 && a->status == MEND_OK) {
+    if (f->recipe->ttl_s && a->ttl_s >= 0 && a->status == MEND_OK && !in_gutter) {
         old |= a->ttl_s < f->recipe->stale_s;
         a->ttl_s = a->ttl_s > f->recipe->stale_s ? a->ttl_s - f->recipe->stale_s : 0;
     }

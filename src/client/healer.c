@@ -75,6 +75,7 @@ enum { POLLS = HEALER_SOCKETS + WATCH_MAX };
 enum {
     REPLAY_AGAIN_MS = 1000, /* until a delete that was refused is asked for again */
     REPLAY_PAUSE_MS = 50,   /* between two replays: a server that refuses every store is not to be tried without end */
+    GUTTER_PAUSE_MS = 500,  /* ...in a gutter: what is deleted there is not needed while its own server serves, and many processes come at once */
 };
 
 /* ---- Telling ---- */
@@ -349,7 +350,7 @@ static bool replayed(struct server *s, nstime now)
     if (c->state != CONN_READY || !conn_at_rest(c) || t->one)
         return false;
     t->replaying = false;
-    t->replay_at = now + MS(REPLAY_PAUSE_MS);
+    t->replay_at = now + MS(s->gutter ? GUTTER_PAUSE_MS : REPLAY_PAUSE_MS);
     return true;
 }
 
@@ -722,7 +723,7 @@ static void see_to_journal(struct server *s, nstime now)
 {
     journal_wake(&s->journal, now);
     if (server_gate(s).state == MEND_STATE_UP && (writes_wait(s, now) || torn_is_due(s, now)))
-        server_wants_trial(s, "writes were lost, and are made up for by deletes");
+        server_wants_trial(s, s->gutter ? "what stood in for a server is deleted" : "writes were lost, and are made up for by deletes");
 }
 
 static nstime lingering_due(const struct trial *t)

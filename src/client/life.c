@@ -57,6 +57,7 @@ void server_publish_and_unlock(struct server *s)
     uint64_t before = atomic_load_explicit(&s->gate, memory_order_relaxed), now = gate_of(&s->health);
 
     atomic_store_explicit(&s->verdict_due, s->health.verdict_due, memory_order_relaxed);
+    atomic_store_explicit(&s->back, s->health.back, memory_order_relaxed);
     atomic_store_explicit(&s->gate, now, memory_order_release);
     pthread_mutex_unlock(&s->lock);
     if ((before | GATE_TROUBLED) == (now | GATE_TROUBLED))
@@ -124,6 +125,7 @@ void server_describe(struct server *s, nstime now, mend_server *out, struct serv
         .connections = s->open_count,
         .weight = s->spec->weight,
         .protocol = protocols[s->dialect],
+        .gutter = s->gutter,
     };
     pthread_mutex_unlock(&s->lock);
     journal_describe(&s->journal, &out->journal_keys, &out->journal_deleted, &out->journal_overflows);
@@ -140,7 +142,8 @@ static void server_begin(struct server *s, struct life *life, size_t i, nstime n
         .wait_max = MS(config->heal_max_ms),
     };
     s->life = life;
-    s->spec = &life->client->servers.at[i];
+    s->gutter = i >= life->client->servers.count;
+    s->spec = s->gutter ? &life->client->gutter.at[i - life->client->servers.count] : &life->client->servers.at[i];
     s->id = life->client->first_id + i;
     journal_init(&s->journal, &life->client->memory, &life->budget, (size_t)config->journal_keys_max, MS(config->zombie_ms));
     for (unsigned n = 0; n < SHARES; n++)
@@ -148,6 +151,7 @@ static void server_begin(struct server *s, struct life *life, size_t i, nstime n
     health_init(&s->health, &limits, now);
     atomic_init(&s->gate, gate_of(&s->health));
     atomic_init(&s->verdict_due, s->health.verdict_due);
+    atomic_init(&s->back, s->health.back);
 }
 
 /* Takes whatever life_new left. */
@@ -182,7 +186,7 @@ static void life_abandoned(void *arg)
 static struct io *begin_io(const struct mend_client *c)
 {
     struct io_options options = {
-        .sockets_max = c->servers.count * ((size_t)c->config.connections_max + HEALER_SOCKETS),
+        .sockets_max = client_servers(c) * ((size_t)c->config.connections_max + HEALER_SOCKETS),
         .timeout = MS(c->config.timeout_ms),
         .keepalive_s = c->config.tcp_keepalive_s,
         .user_timeout_ms = c->config.tcp_user_timeout_ms,
@@ -202,12 +206,12 @@ static struct life *life_new(struct mend_client *c)
     flights_init(&life->flights, &c->memory);
     life->serial = inherited ? inherited->serial + 1 : 1;
     life->io = begin_io(c);
-    life->servers = memory_zeroed(&c->memory, c->servers.count, sizeof *life->servers);
+    life->servers = memory_zeroed(&c->memory, client_servers(c), sizeof *life->servers);
     if (!life->io || !life->servers)
         goto fail;
 
     nstime now = life->io->now(life->io);
-    for (size_t i = 0; i < c->servers.count; i++) {
+    for (size_t i = 0; i < client_servers(c); i++) {
         server_begin(&life->servers[i], life, i, now);
         if (pthread_mutex_init(&life->servers[i].lock, NULL) != 0)
             goto fail;

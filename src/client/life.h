@@ -32,10 +32,12 @@ struct server {
     struct life              *life;
     const struct server_spec *spec;
     uint64_t                  id; /* no two servers of a process have the same */
+    bool                      gutter; /* no key lives here: it stands in for servers that are down */
 
     /* Health, as calls see it, written under the lock: one word, so that it is always of one moment. */
     _Atomic uint64_t gate;
     _Atomic nstime   verdict_due; /* NEW and DOUBTFUL: the trial has its verdict by then */
+    _Atomic nstime   back;        /* when it last came up from NEW or from an outage */
     _Atomic uint32_t turn;        /* changes when something does that callers wait for, ... */
     _Atomic uint32_t waiting;     /* ...if any wait */
 
@@ -61,7 +63,7 @@ struct life {
     struct io_thread   *healer;
     struct healer      *rounds;   /* the healer's alone */
     size_t              server_count;
-    struct server      *servers;
+    struct server      *servers; /* those that keys live on, and then the gutter's */
     struct journal_budget budget; /* of the servers' journals */
     _Atomic bool        closing;
     _Atomic bool        telling;  /* the healer is inside on_event */
@@ -73,15 +75,23 @@ struct life {
 struct mend_client {
     const struct world   *world;
     struct memory         memory;
-    mend_config           config;   /* with every default filled in; servers is NULL */
+    mend_config           config;   /* with every default filled in; servers and gutter are NULL */
     char                 *trial_key_text;
     mend_bytes            trial_key;
     struct servers        servers;
     struct ring          *ring;
+    struct servers        gutter;      /* empty: */
+    struct ring          *gutter_ring; /* NULL: there is none */
     uint64_t              first_id; /* of its servers */
     _Atomic uint32_t     *page;     /* two words, zero in a fresh child */
     _Atomic(struct life *) life;
 };
+
+/* How many servers it has, the gutter's included. */
+static inline size_t client_servers(const struct mend_client *c)
+{
+    return c->servers.count + c->gutter.count;
+}
 
 enum { LIFE_STAGE, LIFE_SERIAL };              /* the words: how far the life of this process is, and which it is */
 enum { LIFE_NONE, LIFE_BEGINS, LIFE_HERE };    /* its stages */

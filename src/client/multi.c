@@ -22,7 +22,7 @@ struct part {
     bool           doubts;  /* what is asked yet is asked for the second time, each key by itself */
 };
 
-/* Where a key lives, and how it travels. */
+/* Where a key lives, or stays while that is down, and how it travels. */
 struct home {
     unsigned server;
     bool     binary;
@@ -47,7 +47,7 @@ struct multi {
 
 /* ---- Asking ---- */
 
-static struct wire_question question(struct multi *m, const struct want *w)
+static struct wire_question question(struct multi *m, const struct server *s, const struct want *w)
 {
     struct wire_question q = {.verb = m->verb, .key = w->key, .key_binary = w->key_binary};
 
@@ -64,7 +64,7 @@ static struct wire_question question(struct multi *m, const struct want *w)
         q.key = w->key;
         q.key_binary = w->key_binary;
     }
-    return q;
+    return s->gutter ? gutter_question(s, &q) : q;
 }
 
 static void ask_next(struct multi *m, struct part *p)
@@ -77,7 +77,7 @@ static void ask_next(struct multi *m, struct part *p)
         if (took)
             return;
     }
-    struct wire_question q = question(m, w);
+    struct wire_question q = question(m, p->server, w);
     mend_status          status = conn_ask(&p->link->conn, &q, w->into);
     if (status)
         answer_fail(w->into, status, call_unasked(status));
@@ -306,9 +306,20 @@ static mend_bytes key_at(const struct source *from, size_t i)
     return *(const mend_bytes *)((const char *)from->first + i * from->step);
 }
 
-static struct server *server_at(struct multi *m, const struct source *from, size_t i)
+static struct route route_at(struct multi *m, const struct source *from, size_t i)
 {
-    return server_of(&m->call, key_at(from, i), from->items ? &from->items[i].store.call : from->options);
+    enum wire_verb verb = from->questions ? from->questions[i].verb : m->verb;
+
+    return gutter_route(&m->call, verb, key_at(from, i), from->items ? &from->items[i].store.call : from->options);
+}
+
+/* The i-th write was not asked of anybody. */
+static void lose(struct multi *m, const struct source *from, size_t i, const struct answer *a)
+{
+    struct route route = route_at(m, from, i);
+
+    route.asked = route.home;
+    lost_after(&route, &m->call, key_at(from, i), 0, a);
 }
 
 static mend_status check_at(const struct source *from, size_t i, bool *binary, const char **why)
@@ -336,7 +347,7 @@ static void deal(struct multi *m, const struct source *from, size_t n)
         if (m->call.now >= m->call.deadline) {
             answer_fail(&m->answers[i], MEND_E_TIMEOUT, "the deadline came before all keys were dealt out");
             if (wire_leaves_stale(m->verb) && check_at(from, i, &m->homes[i].binary, &why) == MEND_OK)
-                lost_after(server_at(m, from, i), &m->call, key_at(from, i), 0, &m->answers[i]);
+                lose(m, from, i, &m->answers[i]);
             continue;
         }
         mend_status status = check_at(from, i, &m->homes[i].binary, &why);
@@ -344,10 +355,14 @@ static void deal(struct multi *m, const struct source *from, size_t n)
             answer_fail(&m->answers[i], status, status < 0 ? why : "");
             continue;
         }
-        struct server *s = server_at(m, from, i);
+        struct server *s = route_at(m, from, i).asked;
         m->homes[i].lost = lost_before(s, key_at(from, i), &m->homes[i].deleted);
         if (m->homes[i].lost && !wire_leaves_stale(m->verb)) {
             answer_fail(&m->answers[i], MEND_E_DOWN, call_lost);
+            continue;
+        }
+        if (m->questions && gutter_parted(s, &m->questions[i])) {
+            answer_fail(&m->answers[i], MEND_EXISTS, "");
             continue;
         }
         m->homes[i].server = (unsigned)(s - life->servers);
@@ -376,17 +391,32 @@ static void deal(struct multi *m, const struct source *from, size_t n)
 
 /* ---- Telling ---- */
 
-static void note_lost_writes(struct multi *m)
+static void note_lost_writes(struct multi *m, const struct source *from)
 {
-    if (!wire_leaves_stale(m->verb))
-        return;
     for (size_t i = 0; i < m->part_count; i++) {
         struct part *p = &m->parts[i];
         for (size_t k = i ? m->parts[i - 1].end : 0; k < p->end; k++) {
             const struct want *w = &m->wants[k];
-            lost_after(p->server, &m->call, w->key, m->homes[w->into - m->answers].lost, w->into);
+            size_t             at = (size_t)(w->into - m->answers);
+            bool               stale = wire_leaves_stale(m->verb);
+            if (!stale && !(p->server->gutter && m->questions && wire_writes(m->questions[at].verb)))
+                continue;
+            struct route route = route_at(m, from, at);
+            route.asked = p->server; /* whatever is up now */
+            if (stale)
+                lost_after(&route, &m->call, w->key, m->homes[at].lost, w->into);
+            else
+                gutter_wrote(&m->call, &route, w->key, false);
         }
     }
+}
+
+/* What gutters have said. */
+static void mark_answers(struct multi *m)
+{
+    for (size_t i = m->call.life->client->servers.count; i < m->part_count; i++)
+        for (size_t k = m->parts[i - 1].end; k < m->parts[i].end; k++)
+            gutter_answer(m->wants[k].into);
 }
 
 /* Names live with the replies, since those outlive the client. */
@@ -455,7 +485,7 @@ static mend_status lose_all(struct multi *m, const struct source *from, size_t n
 
     for (size_t i = 0; i < n && wire_leaves_stale(m->verb); i++)
         if (check_at(from, i, &binary, &why) == MEND_OK)
-            lost_after(server_at(m, from, i), &m->call, key_at(from, i), 0, &(struct answer){.status = MEND_E_MEMORY});
+            lose(m, from, i, &(struct answer){.status = MEND_E_MEMORY});
     return MEND_E_MEMORY;
 }
 
@@ -492,7 +522,8 @@ static mend_status run(struct mend_client *c, const struct source *from, size_t 
     int before = cancel_off();
     run_parts(&m);
     cancel_restore(before);
-    note_lost_writes(&m);
+    mark_answers(&m);
+    note_lost_writes(&m, from);
     return tell(&m, rs);
 }
 
@@ -581,7 +612,7 @@ static mend_status ask_each(struct mend_client *c, enum wire_verb verb, mend_rep
 
     if (status)
         return reply_refuse(reply, status, why);
-    m.own = replies_begin(&rs, c->servers.count, &c->memory);
+    m.own = replies_begin(&rs, client_servers(c), &c->memory);
     if (!m.own || !prepare(&m, rs.count, 0)) {
         mend_replies_free(&rs);
         return reply_refuse(reply, MEND_E_MEMORY, "out of memory for the call");

@@ -35,6 +35,7 @@ static const struct number numbers[] = {
     {FIELD(heal_max_ms), 1000, 1, 60 * 60 * 1000, false},
     {FIELD(journal_keys_max), 65536, 1, 100000000, false},
     {FIELD(zombie_ms), 1000, 1, 60 * 60 * 1000, true},
+    {FIELD(gutter_ttl_s), 10, 1, 30 * 24 * 60 * 60, false}, /* more is absolute to memcached */
     {FIELD(tcp_keepalive_s), 60, 1, 32767, true},
     {FIELD(tcp_user_timeout_ms), -1, 1, 24 * 60 * 60 * 1000, true}, /* by default it follows timeout_ms */
 };
@@ -130,18 +131,45 @@ static bool keep_trial_key(struct mend_client *c, const char *text)
     return true;
 }
 
+/* The gutter's list has the grammar of servers, and its own name in what is said of it. */
+static mend_status build_gutter(struct mend_client *c, const mend_config *config, struct complaint *complaint)
+{
+    struct complaint wrong;
+
+    if (!config->gutter)
+        return MEND_OK;
+    mend_status status = servers_parse(&c->gutter, config->gutter, &c->memory, wrong.text, sizeof wrong.text);
+    if (status) {
+        refuse(complaint, "gutter%s", wrong.text + strlen("servers"), 0);
+        return status;
+    }
+    for (size_t i = 0; i < c->gutter.count; i++)
+        for (size_t k = 0; k < c->servers.count; k++)
+            if (strcmp(c->gutter.at[i].name, c->servers.at[k].name) == 0) {
+                refuse(complaint, "gutter: %s is one of servers, too", c->gutter.at[i].name, 0);
+                return MEND_E_ARGUMENT;
+            }
+    c->gutter_ring = ring_build(&c->gutter, config->distribution, &c->memory);
+    if (c->gutter_ring)
+        return MEND_OK;
+    refuse(complaint, "%s", "out of memory for the client", 0);
+    return MEND_E_MEMORY;
+}
+
 /* On failure the client is to be freed. */
 static mend_status build(struct mend_client *c, const mend_config *config, mend_client **client, struct complaint *complaint)
 {
     c->config = *config;
-    c->config.servers = NULL;
+    c->config.servers = c->config.gutter = NULL;
     if (!fill_numbers(&c->config, complaint))
         return MEND_E_ARGUMENT;
 
     mend_status status = servers_parse(&c->servers, config->servers, &c->memory, complaint->text, sizeof complaint->text);
+    if (!status)
+        status = build_gutter(c, config, complaint);
     if (status)
         return status;
-    c->first_id = take_ids(c->servers.count);
+    c->first_id = take_ids(client_servers(c));
     c->ring = ring_build(&c->servers, config->distribution, &c->memory);
     if (!c->ring || !keep_trial_key(c, config->trial_key ? config->trial_key : "mend:trial")) {
         refuse(complaint, "%s", "out of memory for the client", 0);
@@ -229,7 +257,9 @@ void client_free(struct mend_client *c)
     if (c->page)
         c->world->fork_words_free(c->world, c->page);
     ring_free(c->ring);
+    ring_free(c->gutter_ring);
     servers_free(&c->servers);
+    servers_free(&c->gutter);
     memory_release(&memory, c->trial_key_text);
     memory_release(&memory, c);
 }
