@@ -39,6 +39,8 @@ struct life_now {
     mend_client   *client;
 
     unsigned servers, callers, calls_each;
+    unsigned gutters; /* the last of the servers */
+    int      gutter_ttl_s;
     int      timeout_ms, heal_max_ms, connections_max, idle_max, failures_allowed;
     bool     binary, memory_fails, poor, stalls, slow_names, hung_names, moves; /* poor: of memory or of descriptors */
     bool     busy;  /* short, and callers hardly pause: they meet on one connection all the time */
@@ -222,6 +224,11 @@ static void draw(struct life_now *l)
         l->at[i] = (struct watched){.well_since = net_well(l->net, i) ? dream_now(d) : NEVER, .gone_since = NEVER};
     }
     l->oracle = oracle_new(d, l->net);
+    if (l->servers > 1 && dream_below(d, 2)) {
+        l->gutters = 1 + (unsigned)dream_below(d, l->servers - 1);
+        l->gutter_ttl_s = 1 + (int)dream_below(d, 3);
+        oracle_gutter(l->oracle, l->servers - l->gutters, l->gutter_ttl_s);
+    }
     l->binary = binary && dream_below(d, 2);
     oracle_make_keys(l->oracle, l->binary);
 }
@@ -444,10 +451,10 @@ static bool says_lost(const mend_reply *r)
     return r->status == MEND_E_DOWN && strncmp(r->error, "a write of this key was lost", 28) == 0;
 }
 
-/* A write has ended: was it lost? */
+/* A write has ended: was it lost? Where there are gutters, it may be for one of its two servers, even if it was done. */
 static void note_write(struct life_now *l, unsigned key, mend_status status)
 {
-    if (status < 0 && status != MEND_E_ARGUMENT)
+    if ((status < 0 && status != MEND_E_ARGUMENT) || l->gutters)
         l->lost_at[key] = l->lost_latest = dream_now(l->dream);
 }
 
@@ -659,9 +666,11 @@ static void get(struct caller *c, unsigned key)
     struct span      s = begin(c);
     mend_bytes       k = oracle_key(l->oracle, key);
 
-    if (dream_below(l->dream, 6) == 0)
+    if (dream_below(l->dream, 6) == 0) {
         mend_get_and_touch(l->client, k, 0, &c->reply);
-    else {
+        if (l->gutters)
+            note_write(l, key, c->reply.status);
+    } else {
         mend_call call = own_time(c, &s);
         mend_get_with(l->client, k, &call, &c->reply);
     }
@@ -1010,7 +1019,8 @@ static void all_up(const mend_server *s, void *arg)
 static void is_up(const mend_server *s, void *arg)
 {
     bool *up = arg;
-    *up &= s->state == MEND_STATE_UP || (s->state == MEND_STATE_DOUBTFUL && s->failures == 0); /* it is tried for the deletes that it owes */
+    /* Doubtful is also who owes deletes, and is tried for them. A gutter may do so when no call says any more that it serves. */
+    *up &= s->state == MEND_STATE_UP || (s->state == MEND_STATE_DOUBTFUL && (s->failures == 0 || s->gutter));
 }
 
 /* The healer has done a round. */
@@ -1064,17 +1074,20 @@ static void on_event(const mend_event *e, void *context)
 
 static bool open_client(struct life_now *l)
 {
-    char       list[256] = "";
+    char       lists[2][256] = {"", ""}, *list = lists[0], *gutter = lists[1];
     mend_reply r = MEND_REPLY;
 
-    for (unsigned i = 0; i < l->servers; i++)
-        snprintf(list + strlen(list), sizeof list - strlen(list), "%s%s", i ? "," : "", net_name(l->net, i));
+    for (unsigned i = 0; i < l->servers; i++) {
+        char *to = lists[i >= l->servers - l->gutters];
+        snprintf(to + strlen(to), sizeof *lists - strlen(to), "%s%s", *to ? "," : "", net_name(l->net, i));
+    }
     mend_config config = MEND_CONFIG(.servers = list, .timeout_ms = l->timeout_ms, .heal_max_ms = l->heal_max_ms, .connections_max = l->connections_max,
                                      .connections_idle_max = l->idle_max, .failures_allowed = l->failures_allowed, .on_event = on_event,
                                      .on_event_context = l, .allocator = {allocate, reallocate, release, l},
                                      .distribution = (mend_distribution)dream_below(l->dream, 5), .zombie_ms = l->zombie_ms,
-                                     .journal_keys_max = l->journal_keys_max, .journal_bytes_max = l->journal_bytes_max, .on_journal_overflow = l->on_overflow);
-    dream_note(l->dream, "open: %s, timeout %d ms, at most %d connections", list, l->timeout_ms, l->connections_max);
+                                     .journal_keys_max = l->journal_keys_max, .journal_bytes_max = l->journal_bytes_max, .on_journal_overflow = l->on_overflow,
+                                     .gutter = l->gutters ? gutter : NULL, .gutter_ttl_s = l->gutter_ttl_s);
+    dream_note(l->dream, "open: %s, gutter: %s, timeout %d ms, at most %d connections", list, gutter, l->timeout_ms, l->connections_max);
     mend_status status = client_open(&config, net_world(l->net), &l->client, &r);
     if (status)
         dream_fail(l->dream, "open: %s", r.error);

@@ -741,6 +741,11 @@ void net_move(struct net *n, unsigned server)
     each_line(n, s, reset_line);
 }
 
+unsigned net_servers(const struct net *n)
+{
+    return n->count;
+}
+
 const char *net_name(struct net *n, unsigned server)
 {
     return n->servers[server].name;

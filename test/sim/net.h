@@ -35,6 +35,7 @@ struct net *net_new(struct dream *d, unsigned servers);
 void        net_free(struct net *n);
 
 const struct world *net_world(struct net *n);
+unsigned            net_servers(const struct net *n);
 const char         *net_name(struct net *n, unsigned server); /* for the list of servers */
 void                net_unix(struct net *n, unsigned server);   /* it listens on a Unix socket, and cannot be cut off */
 void                net_named(struct net *n, unsigned server);  /* it is known by a name that has to be looked up... */

@@ -15,12 +15,20 @@ struct mark {
     nstime ended, began;
 };
 
-struct history {
-    char           key[32];
-    size_t         key_length;
+/* What one server of a key held, and when. */
+struct place {
     int            server; /* -1: not known yet */
     struct moment *moments;
     size_t         count, room;
+    nstime         expires; /* a gutter's */
+};
+
+enum { HOME, GUTTER, PLACES };
+
+struct history {
+    char           key[32];
+    size_t         key_length;
+    struct place   at[PLACES];
     struct mark   *marks;
     size_t         mark_count, mark_room;
 };
@@ -42,6 +50,18 @@ struct oracle {
     struct history keys[ORACLE_KEYS];
     struct write  *writes; /* by version; the first is nobody's */
     size_t         write_count, write_room;
+    unsigned       gutter; /* the first server that is one */
+    int            gutter_ttl_s;
+    struct expiry *expiries; /* all there ever were */
+};
+
+/* An item of a gutter's that is to expire. */
+struct expiry {
+    struct oracle *oracle;
+    struct toy    *toy;
+    unsigned       key;
+    nstime         when;
+    struct expiry *next;
 };
 
 /* ---- Keys and values ---- */
@@ -58,6 +78,12 @@ void oracle_make_keys(struct oracle *o, bool binary)
         bool            odd = binary && i % 4 == 3;
         h->key_length = (size_t)snprintf(h->key, sizeof h->key, odd ? "\x01 key %u\xff" : "key:%u", i);
     }
+}
+
+void oracle_gutter(struct oracle *o, unsigned first, int ttl_s)
+{
+    o->gutter = first;
+    o->gutter_ttl_s = ttl_s;
 }
 
 mend_bytes oracle_key(struct oracle *o, unsigned key)
@@ -105,24 +131,29 @@ static uint64_t version_of(struct oracle *o, unsigned key, const char *data, siz
 
 /* ---- History ---- */
 
-static void remember(struct oracle *o, struct history *h, uint64_t version)
+static void remember(struct oracle *o, struct place *at, uint64_t version)
 {
-    if (h->count && h->moments[h->count - 1].version == version)
+    if (at->count && at->moments[at->count - 1].version == version)
         return;
-    if (h->count == h->room) {
-        h->room = h->room * 2 + 16;
-        h->moments = realloc(h->moments, h->room * sizeof *h->moments);
+    if (at->count == at->room) {
+        at->room = at->room * 2 + 16;
+        at->moments = realloc(at->moments, at->room * sizeof *at->moments);
     }
-    h->moments[h->count++] = (struct moment){dream_now(o->dream), version};
+    at->moments[at->count++] = (struct moment){dream_now(o->dream), version};
+}
+
+static unsigned place_of(const struct oracle *o, unsigned server)
+{
+    return server >= o->gutter ? GUTTER : HOME;
 }
 
 /* Whether the server held this version at some moment since `began`. */
-static bool held(const struct history *h, uint64_t version, nstime began)
+static bool held(const struct place *at, uint64_t version, nstime began)
 {
-    for (size_t i = h->count; i-- > 0;) {
-        if (h->moments[i].version == version)
+    for (size_t i = at->count; i-- > 0;) {
+        if (at->moments[i].version == version)
             return true;
-        if (h->moments[i].when < began)
+        if (at->moments[i].when < began)
             return false;
     }
     return false;
@@ -157,7 +188,53 @@ static void note_execution(struct oracle *o, uint64_t version, uint64_t number)
     w->number = number;
 }
 
-static void executed_on(struct oracle *o, unsigned key, const struct toy_ask *ask)
+/* ---- What expires ---- */
+
+static void expire(void *arg)
+{
+    struct expiry *e = arg;
+    struct history *h = &e->oracle->keys[e->key];
+
+    if (h->at[GUTTER].expires != e->when) /* it was stored anew */
+        return;
+    toy_forget(e->toy, h->key, h->key_length);
+    if (!oracle_is_counter(e->key))
+        remember(e->oracle, &h->at[GUTTER], 0);
+}
+
+/* The time that a request gives an item to live; NULL: none, an item that is there keeps its own. */
+static const char *ttl_of(const struct toy_ask *ask)
+{
+    const char *mode = toy_flag(ask, 'M');
+
+    if (toy_is(ask, "ma"))
+        return toy_flag(ask, 'N');
+    if (toy_is(ask, "ms mg") && !(mode && (*mode == 'A' || *mode == 'P')))
+        return toy_flag(ask, 'T') || toy_is(ask, "mg") ? toy_flag(ask, 'T') : "0";
+    if (toy_is(ask, "set add replace cas"))
+        return ask->word[3];
+    return toy_is(ask, "touch") ? ask->word[2] : toy_is(ask, "gats") ? ask->word[1] : NULL;
+}
+
+static void lives_so_long(struct oracle *o, unsigned key, const struct toy_ask *ask)
+{
+    const char *ttl_s = ttl_of(ask);
+
+    if (!ttl_s)
+        return;
+    long seconds = strtol(ttl_s, NULL, 10);
+    if (seconds < 1 || seconds > o->gutter_ttl_s) {
+        dream_fail(o->dream, "key %u is to live for %ld s in a gutter, and may for %d", key, seconds, o->gutter_ttl_s);
+        return;
+    }
+    struct expiry *e = malloc(sizeof *e);
+    *e = (struct expiry){o, ask->toy, key, dream_now(o->dream) + MS(1000 * seconds), o->expiries};
+    o->expiries = e;
+    o->keys[key].at[GUTTER].expires = e->when;
+    dream_at(o->dream, e->when, expire, e);
+}
+
+static void executed_on(struct oracle *o, unsigned key, unsigned server, const struct toy_ask *ask)
 {
     size_t      length = 0;
     const char *value = toy_get(ask->toy, ask->key, ask->key_length, &length);
@@ -179,7 +256,16 @@ static void executed_on(struct oracle *o, unsigned key, const struct toy_ask *as
         else
             dream_fail(o->dream, "a server was sent a value that nobody wrote, for key %u", key);
     }
-    remember(o, &o->keys[key], value ? version_of(o, key, value, length) : 0);
+    remember(o, &o->keys[key].at[place_of(o, server)], value ? version_of(o, key, value, length) : 0);
+}
+
+static void check_place(struct oracle *o, unsigned key, unsigned server)
+{
+    struct place *at = &o->keys[key].at[place_of(o, server)];
+
+    if (at->server >= 0 && at->server != (int)server)
+        dream_fail(o->dream, "key %u was asked of server %u, and lives on %d", key, server, at->server);
+    at->server = (int)server;
 }
 
 void oracle_executed(unsigned server, const struct toy_ask *ask, void *arg)
@@ -189,25 +275,27 @@ void oracle_executed(unsigned server, const struct toy_ask *ask, void *arg)
     dream_note(o->dream, "server %u executes %s %.*s", server, ask->words ? ask->word[0] : "", (int)(ask->key_length < 32 ? ask->key_length : 32), ask->key);
     for (int i = 1; i < ask->words && toy_is(ask, "gets"); i++) {
         unsigned key = key_named(o, ask->word[i], strlen(ask->word[i]));
-        if (key < ORACLE_KEYS && o->keys[key].server >= 0 && o->keys[key].server != (int)server)
-            dream_fail(o->dream, "key %u was asked of server %u, and lives on %d", key, server, o->keys[key].server);
+        if (key < ORACLE_KEYS)
+            check_place(o, key, server);
     }
     if (toy_is(ask, "flush_all"))
         oracle_lost(o, server);
     unsigned key = key_named(o, ask->key, ask->key_length);
     if (key == ORACLE_KEYS)
         return;
-    if (o->keys[key].server >= 0 && o->keys[key].server != (int)server)
-        dream_fail(o->dream, "key %u was asked of server %u, and lives on %d", key, server, o->keys[key].server);
-    o->keys[key].server = (int)server;
-    executed_on(o, key, ask);
+    check_place(o, key, server);
+    if (place_of(o, server) == GUTTER)
+        lives_so_long(o, key, ask);
+    executed_on(o, key, server, ask);
 }
 
 void oracle_lost(struct oracle *o, unsigned server)
 {
-    for (unsigned i = 0; i < ORACLE_KEYS; i++)
-        if (o->keys[i].server == (int)server && !oracle_is_counter(i))
-            remember(o, &o->keys[i], 0);
+    for (unsigned i = 0; i < ORACLE_KEYS; i++) {
+        struct place *at = &o->keys[i].at[place_of(o, server)];
+        if (at->server == (int)server && !oracle_is_counter(i))
+            remember(o, at, 0);
+    }
 }
 
 /* ---- What callers were told ---- */
@@ -237,12 +325,23 @@ static bool superseded(const struct oracle *o, const struct history *h, uint64_t
     return false;
 }
 
+static unsigned answered_by(const struct oracle *o, const mend_reply *r)
+{
+    for (unsigned i = o->gutter; i < NET_SERVERS_MAX && i < net_servers(o->net); i++)
+        if (strcmp(net_name(o->net, i), r->server) == 0)
+            return GUTTER;
+    return HOME;
+}
+
 void oracle_read(struct oracle *o, unsigned key, const mend_reply *r, nstime began, bool fresh)
 {
     const struct history *h = &o->keys[key];
+    const struct place   *at = &h->at[answered_by(o, r)];
 
+    if (o->gutter < NET_SERVERS_MAX && !r->server[0]) /* there was no memory for names: whose answer it is is not known */
+        return;
     if (r->status == MEND_MISS) {
-        if (!oracle_is_counter(key) && !held(h, 0, began))
+        if (!oracle_is_counter(key) && !held(at, 0, began))
             dream_fail(o->dream, "a miss of key %u, which was there all the time", key);
         return;
     }
@@ -258,7 +357,7 @@ void oracle_read(struct oracle *o, unsigned key, const mend_reply *r, nstime beg
     uint64_t version = version_of(o, key, r->data, r->len);
     if (!version)
         dream_fail(o->dream, "a wrong answer for key %u: %zu bytes, %.60s", key, r->len, r->data);
-    else if (!held(h, version, began))
+    else if (!held(at, version, began))
         dream_fail(o->dream, "version %llu of key %u, which the server did not hold during the call", (unsigned long long)version, key);
     else if (fresh && superseded(o, h, version, began))
         dream_fail(o->dream, "a stale answer for key %u: version %llu, and a later write of it had ended before", key, (unsigned long long)version);
@@ -322,9 +421,12 @@ struct oracle *oracle_new(struct dream *d, struct net *n)
 
     o->dream = d;
     o->net = n;
+    o->gutter = NET_SERVERS_MAX;
     for (unsigned i = 0; i < ORACLE_KEYS; i++) {
-        o->keys[i].server = -1;
-        remember(o, &o->keys[i], 0);
+        for (unsigned k = 0; k < PLACES; k++) {
+            o->keys[i].at[k].server = -1;
+            remember(o, &o->keys[i].at[k], 0);
+        }
     }
     oracle_make_keys(o, false);
     oracle_version(o, 0);
@@ -335,8 +437,13 @@ struct oracle *oracle_new(struct dream *d, struct net *n)
 void oracle_free(struct oracle *o)
 {
     for (unsigned i = 0; i < ORACLE_KEYS; i++) {
-        free(o->keys[i].moments);
+        for (unsigned k = 0; k < PLACES; k++)
+            free(o->keys[i].at[k].moments);
         free(o->keys[i].marks);
+    }
+    for (struct expiry *e = o->expiries, *next; e; e = next) {
+        next = e->next;
+        free(e);
     }
     free(o->writes);
     free(o);

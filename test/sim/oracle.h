@@ -2,7 +2,7 @@
  *
  * Knows no faults: it is told what servers executed, what memory they lost, and what callers were told. A value names
  * its key and its version; every write has a version of its own. For each key there is a history: from when
- * to when the server held which version. An answer is true if it was so at some moment of the call. It is fresh if no later
+ * to when its server held which version, and the same of the gutter that stands in for that. An answer is true if it was so at some moment of the call. It is fresh if no later
  * write of this process's had ended before the call: none that began after the call that wrote the version was over, and
  * that was done, or failed.
  */
@@ -22,6 +22,8 @@ void           oracle_free(struct oracle *o);
 /* Keys: the first half hold values, the second half counters. Some have bytes that travel in base64, if binary. */
 mend_bytes oracle_key(struct oracle *o, unsigned key);
 bool       oracle_is_counter(unsigned key);
+/* The servers from this one on are gutters: what is stored there has to expire within ttl_s, and does. */
+void       oracle_gutter(struct oracle *o, unsigned first, int ttl_s);
 void       oracle_make_keys(struct oracle *o, bool binary);
 
 /* A new write to this key: its version, and its value, which lives until the next is made into the same buffer. */

@@ -126,6 +126,13 @@ void toy_forget_all(struct toy *t)
         forget(t, &t->item[0]);
 }
 
+void toy_forget(struct toy *t, const char *key, size_t key_length)
+{
+    struct item *item = find(t, key, key_length);
+    if (item)
+        forget(t, item);
+}
+
 /* memcached's default, and as it does: what was there before is gone. */
 static bool too_large(struct toy_ask *ask)
 {

@@ -32,6 +32,7 @@ struct toy;
 struct toy *toy_new(void);
 void        toy_free(struct toy *t); /* NULL is nothing to do */
 void        toy_forget_all(struct toy *t);
+void        toy_forget(struct toy *t, const char *key, size_t key_length); /* whoever knows the time may let an item expire */
 void        toy_put(struct toy *t, const char *key, const char *value);
 /* The value of a key, NULL if there is none; it is the toy's, until the next request. */
 const char *toy_get(const struct toy *t, const char *key, size_t key_length, size_t *length);
