@@ -5,6 +5,7 @@
 #include "support/memcached.h"
 #include "support/wait.h"
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <unistd.h>
@@ -275,6 +276,55 @@ static void a_gutter_that_falls_too(void **state)
     mend_reply_free(&r);
 }
 
+/* A write that a gutter took before its home was back, and does after a later one at home. */
+struct late {
+    mend_client *client;
+    mend_status  status;
+};
+
+static void *set_late(void *arg)
+{
+    struct late *late = arg;
+    late->status = mend_set(late->client, S("late"), S("old"), &(mend_store){.call.timeout_ms = SOON_MS}, NULL);
+    return NULL;
+}
+
+static enum hostile_next is_late(struct toy_ask *ask, void *context)
+{
+    (void)context;
+    if (toy_is(ask, "ms") && strcmp(ask->key, "late") == 0 && !hostile_stall(ask))
+        return HOSTILE_CLOSE;
+    return hostile_answer(ask);
+}
+
+static void a_write_that_is_late(void **state)
+{
+    (void)state;
+    mend_reply      r = MEND_REPLY;
+    mend_status     status;
+    pthread_t       thread;
+    struct hostile *h = hostile_start(HOSTILE_META);
+    mend_client    *c = open_up(&MEND_CONFIG(.servers = home.name, .gutter = hostile_name(h), .timeout_ms = TIMEOUT_MS, .zombie_ms = ZOMBIE_MS));
+    struct late     late = {.client = c};
+    falls(&home, c, 0);
+    hostile_behave(h, is_late, NULL);
+    assert_int_equal(pthread_create(&thread, NULL, set_late, &late), 0);
+    await(hostile_stalled(h) == 1, SOON_MS);
+    is_back(&home, c);
+    must_be(MEND_OK, mend_set(c, S("late"), S("new"), NULL, &r), &r);
+    await(seen_at(c, 1).journal_keys == 0, SOON_MS); /* it has been deleted there, for that */
+    hostile_behave(h, NULL, NULL);
+    hostile_release(h);
+    pthread_join(thread, NULL);
+    must_be(MEND_OK, late.status, &r);
+    await(!hostile_holds(h, "late", "old"), SOON_MS); /* it would be there for longer than writes at home are deleted there */
+    await((status = mend_get(c, S("late"), &r)) != MEND_E_DOWN, SOON_MS); /* deleted at home: which was the later is not known */
+    must_be(MEND_MISS, status, &r);
+    mend_close(c);
+    mend_reply_free(&r);
+    hostile_stop(h);
+}
+
 /* A cas is good where it was read: the number of the one server may be that of another value in the other. */
 static void a_cas_stays_where_it_was_read(void **state)
 {
@@ -404,6 +454,7 @@ int main(void)
         cmocka_unit_test(a_second_fall),
         cmocka_unit_test(a_gutter_that_cannot_delete),
         cmocka_unit_test(a_gutter_that_falls_too),
+        cmocka_unit_test(a_write_that_is_late),
         cmocka_unit_test(a_cas_stays_where_it_was_read),
         cmocka_unit_test(loads_are_kept_in_the_gutter),
         cmocka_unit_test(a_classic_gutter_keeps_no_loads),
