@@ -282,10 +282,13 @@ struct server *call_ask(struct call *call, const mend_call *options, const struc
 /* The calls about one key end here. reply may be NULL. */
 static mend_status run(struct mend_client *c, mend_reply *reply, const mend_call *options, struct wire_question *q, int64_t ttl_s)
 {
+    char        key[KEY_MAX];
     const char *why;
     struct call call;
     mend_status status = check_key(q->key, &q->key_binary, &why);
 
+    if (!status && wire_writes(q->verb)) /* it is needed yet when the answer is here, and may lie in the reply's data */
+        q->key = mend_mem(memcpy(key, q->key.data, q->key.len), q->key.len);
     if (!status)
         status = check_call(options, &why);
     if (!status && wire_carries_value(q->verb))
