@@ -325,28 +325,36 @@ static void a_write_that_is_late(void **state)
     hostile_stop(h);
 }
 
-/* A cas is good where it was read: the number of the one server may be that of another value in the other. */
+/* A cas is good where it was read: the number of the one server is that of another value in the other, here. */
 static void a_cas_stays_where_it_was_read(void **state)
 {
     (void)state;
-    mend_reply   r = MEND_REPLY;
-    mend_client *c = open_both();
+    mend_reply      r = MEND_REPLY;
+    struct hostile *at_home = hostile_start(HOSTILE_META), *there = hostile_start(HOSTILE_META);
+    mend_client    *c = open_up(&MEND_CONFIG(.servers = hostile_name(at_home), .gutter = hostile_name(there), .timeout_ms = TIMEOUT_MS));
     must_be(MEND_OK, mend_set(c, S("k"), S("1"), NULL, &r), &r);
     must_be(MEND_OK, mend_get(c, S("k"), &r), &r);
-    uint64_t at_home = r.cas;
-    falls(&home, c, 0);
+    uint64_t first = r.cas;
+    hostile_down(at_home);
+    await((mend_ping(c, NULL), is_down(c, 0)), SOON_MS);
     must_be(MEND_OK, mend_set(c, S("k"), S("2"), NULL, &r), &r);
     must_be(MEND_OK, mend_get(c, S("k"), &r), &r);
     uint64_t in_gutter = r.cas;
-    must_be(MEND_EXISTS, mend_cas(c, S("k"), S("3"), at_home, NULL, &r), &r);
+    assert_true((uint32_t)in_gutter == (uint32_t)first && in_gutter != first);
+    must_be(MEND_EXISTS, mend_cas(c, S("k"), S("3"), first, NULL, &r), &r);
     must_be(MEND_OK, mend_cas(c, S("k"), S("3"), in_gutter, NULL, &r), &r);
-    in_gutter = r.cas;
-    is_back(&home, c);
+    uint64_t stored = r.cas;
+    hostile_up(at_home);
+    await(all_up(c), SOON_MS);
     must_be(MEND_OK, mend_set(c, S("k"), S("4"), NULL, &r), &r);
-    must_be(MEND_EXISTS, mend_cas(c, S("k"), S("5"), in_gutter, NULL, &r), &r);
-    holds(c, "k", "4", &home, &r);
+    assert_int_equal((uint32_t)r.cas, (uint32_t)stored);
+    must_be(MEND_EXISTS, mend_cas(c, S("k"), S("5"), stored, NULL, &r), &r);
+    must_be(MEND_OK, mend_get(c, S("k"), &r), &r);
+    assert_string_equal(r.data, "4");
     mend_close(c);
     mend_reply_free(&r);
+    hostile_stop(at_home);
+    hostile_stop(there);
 }
 
 /* ---- Get or load ----------------------------------------------------------------------------- */
