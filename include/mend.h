@@ -228,14 +228,17 @@ typedef struct mend_config {
                                            * said all, or ended. Where that had to be closed (it broke, four such are open already, or the server has gone on for 10 s without a word on it), the key is deleted once more,
                                            * and is not read, until so long after the server has answered something: 1000. MEND_ZERO: no care is taken of either */
 
-    /* Failover, for those who want it: servers, written as above, that stand in for one that is down. A key whose server is down is
-     * read from and written to the one of these that a ring of their own gives it, for gutter_ttl_s at most, whatever its
-     * ttl_s; while both are down, it is MEND_E_DOWN. What is written there is deleted in its server before that is back in
-     * service, so a cas of the one is MEND_EXISTS to the other. For gutter_ttl_s after that, whatever is written in a server is also deleted in its
-     * gutter, by the healer, within half a second; until then this process does not read it there. So this process never
-     * reads there what is older than its own last write; but others may, until the delete is made; and where one process takes a server for
-     * down and another does not, each has its own value, for gutter_ttl_s at most after they agree again. All processes should have the
-     * same list, and none of these among their servers. */
+    /* Failover, for those who want it: servers, written as above and not among those, that stand in for one that is down. A key
+     * whose server is down is read from and written to the one of these that a ring of their own gives it; it lives there
+     * for gutter_ttl_s at most, whatever its ttl_s. While that one is down, too, it is MEND_E_DOWN. The healthy servers' keys
+     * stay where they are. All processes should have the same list.
+     *
+     * What was written in the gutter is deleted in its server before that is back in service; a cas that was read in the one is MEND_EXISTS
+     * in the other. For gutter_ttl_s after that (and after mend_open), what is written in the server is deleted in the gutter, by the
+     * healer, within half a second, and not read there before. So this process reads nothing there that is older than its own last
+     * write, as long as all processes take the server for down at about the same time. Where they do not (a network that is cut in
+     * part), what one has put there may be read by another, for gutter_ttl_s, though that has written the key in the server
+     * meanwhile. Of the writes of other processes it knows nothing, here as elsewhere. */
     const char *gutter;       /* none */
     int         gutter_ttl_s; /* 10 */
 
