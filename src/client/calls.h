@@ -45,7 +45,7 @@ int64_t exptime_of(struct io *io, int64_t ttl_s);
 extern const char call_lost[];
 uint32_t lost_before(struct server *s, mend_bytes key, bool *deleted); /* deleted: a write need not go behind another delete */
 void     lost_after(const struct route *route, struct call *call, mend_bytes key, uint32_t serial, const struct answer *a);
-void     lost_note(struct server *s, struct call *call, mend_bytes key, bool zombie);
+void     lost_note(struct server *s, struct call *call, mend_bytes key, enum zombie zombie);
 
 /* Calls are no cancellation points: a thread that is cancelled goes when its call is over. */
 int  cancel_off(void);

@@ -132,7 +132,7 @@ uint32_t lost_before(struct server *s, mend_bytes key, bool *deleted)
     return journal_is_quiet(&s->journal) ? 0 : journal_holds(&s->journal, key, deleted);
 }
 
-void lost_note(struct server *s, struct call *call, mend_bytes key, bool zombie)
+void lost_note(struct server *s, struct call *call, mend_bytes key, enum zombie zombie)
 {
     bool first = !journal_waits(&s->journal); /* else the healer knows already */
 

@@ -60,11 +60,11 @@ void gutter_wrote(struct call *call, const struct route *route, mend_bytes key, 
 {
     if (route->asked == route->home) {
         if (stale && may_be_in_gutter(route->home, call->io->now(call->io)))
-            lost_note(route->gutter, call, key, false);
+            lost_note(route->gutter, call, key, ZOMBIE_NONE);
         return;
     }
     if (stale)
-        lost_note(route->home, call, key, false);
+        lost_note(route->home, call, key, ZOMBIE_NONE);
     if (is_askable(route->home)) /* it came back meanwhile: another write may have gone there, and what is in the gutter is behind it */
-        lost_note(route->gutter, call, key, false);
+        lost_note(route->gutter, call, key, ZOMBIE_NONE);
 }
