@@ -84,8 +84,12 @@ static void ask_next(struct multi *m, struct part *p)
     p->asked++;
 }
 
+/* What is not answered; and an empty hit that nobody can be asked about any more: it is not to be taken for a value. */
 static void fail_rest(struct multi *m, struct part *p, const struct answer *like)
 {
+    for (size_t i = p->first; i < p->asked; i++)
+        if (m->wants[i].into->doubtful)
+            answer_fail_text(m->wants[i].into, like->status, like->error);
     for (; p->asked < p->end; p->asked++)
         answer_fail_text(m->wants[p->asked].into, like->status, like->error);
     p->over = true;
@@ -99,7 +103,7 @@ static void give(struct multi *m, struct part *p, bool forgiven)
 
 static bool may_ask_again(const struct answer *a)
 {
-    return a->again;
+    return a->again || a->doubtful;
 }
 
 static bool is_doubtful(const struct answer *a)
