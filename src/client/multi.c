@@ -423,6 +423,15 @@ static void mark_answers(struct multi *m)
             gutter_answer(m->wants[k].into);
 }
 
+/* Of what was written: a load that began meanwhile may have read what was before. */
+static void end_flights(struct multi *m)
+{
+    if (!wire_writes(m->verb))
+        return;
+    for (size_t k = 0; m->part_count && k < m->parts[m->part_count - 1].end; k++)
+        flights_wrote(&m->call.life->flights, m->wants[k].key);
+}
+
 /* Names live with the replies, since those outlive the client. */
 static void name_servers(struct multi *m, mend_replies *rs)
 {
@@ -527,6 +536,7 @@ static mend_status run(struct mend_client *c, const struct source *from, size_t 
     run_parts(&m);
     cancel_restore(before);
     mark_answers(&m);
+    end_flights(&m);
     note_lost_writes(&m, from);
     return tell(&m, rs);
 }
@@ -629,6 +639,8 @@ static mend_status ask_each(struct mend_client *c, enum wire_verb verb, mend_rep
     int before = cancel_off();
     run_parts(&m);
     cancel_restore(before);
+    if (verb == WIRE_FLUSH_ALL)
+        flights_wrote_all(&m.call.life->flights); /* as above */
     for (size_t i = 0; i < rs.count && verb == WIRE_FLUSH_ALL; i++)
         if (m.answers[i].status < 0 && (m.answers[i].status != MEND_E_SERVER || m.answers[i].maybe_applied)) { /* a plain no leaves all as it was */
             journal_tear(&m.call.life->servers[i].journal, m.call.now);
