@@ -454,6 +454,7 @@ static void no_flight(struct fetch *f)
     answer_reset(&released);
     if (won(f->a))
         call_ask(&f->call, &f->recipe->call, &q, false, &released);
+    buf_release(&released.value); /* its answer may have come with another's memory */
     answer_fail(f->a, MEND_E_MEMORY, "out of memory for the load");
 }
 
