@@ -520,7 +520,7 @@ mend_status mend_fetch(mend_client *c, mend_bytes key, const mend_recipe *given,
     if (status)
         return reply_refuse(reply, status, why);
     f.key = mend_mem(memcpy(copy, key.data, key.len), key.len);
-    if (flights_mine(&f.call.life->flights, f.key))
+    if (flights_mine(&f.call.life->flights, f.call.io, f.key))
         return reply_refuse(reply, MEND_E_ARGUMENT, "a loader fetches the key that it is to load");
     struct reply_own *own = reply_begin(reply, &c->memory);
     if (!own)
@@ -597,7 +597,7 @@ static void begin_many(struct many *m, const mend_bytes *keys)
         if (check_key(keys[i], &f->binary, &why) == MEND_OK) {
             f->key = mend_mem(memcpy(to, keys[i].data, keys[i].len), keys[i].len);
             to += keys[i].len;
-            m->ones[i].own = flights_mine(&f->call.life->flights, f->key);
+            m->ones[i].own = flights_mine(&f->call.life->flights, f->call.io, f->key);
         }
         m->questions[i] = cache_question(f->recipe, f->key, f->binary);
     }
