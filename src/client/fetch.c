@@ -16,6 +16,7 @@
 
 #include "client/calls.h"
 #include "client/gutter.h"
+#include "client/number.h"
 #include "client/reply.h"
 #include "core/key.h"
 
@@ -44,35 +45,14 @@ struct fetch {
 
 /* ---- Recipes ---- */
 
-struct number {
-    const char *wrong; /* what to say */
-    size_t      at;
-    int         otherwise;
-    bool        zero; /* MEND_ZERO may be said */
-};
+enum { MOST = 1000000000 };
 
 #define FIELD(f) #f " of the recipe is negative or over 1,000,000,000", offsetof(mend_recipe, f)
 
 static const struct number numbers[] = {
-    {FIELD(refresh_s), 0, true},     {FIELD(stale_s), 0, true},  {FIELD(absent_ttl_s), 10, true}, {FIELD(lease_s), 10, false},
-    {FIELD(wait_ms), 1000, true},    {FIELD(loads_max), 32, false}, {FIELD(local_ttl_ms), 0, true},
+    {FIELD(refresh_s), 0, MOST, true},  {FIELD(stale_s), 0, MOST, true},    {FIELD(absent_ttl_s), 10, MOST, true}, {FIELD(lease_s), 10, MOST, false},
+    {FIELD(wait_ms), 1000, MOST, true}, {FIELD(loads_max), 32, MOST, false}, {FIELD(local_ttl_ms), 0, MOST, true},
 };
-
-static bool fill_number(mend_recipe *recipe, const struct number *n)
-{
-    enum { MOST = 1000000000 };
-    int value;
-
-    memcpy(&value, (char *)recipe + n->at, sizeof value);
-    if (value == MEND_ZERO && n->zero)
-        value = 0;
-    else if (value < 0 || value > MOST)
-        return false;
-    else if (value == 0)
-        value = n->otherwise;
-    memcpy((char *)recipe + n->at, &value, sizeof value);
-    return true;
-}
 
 static mend_status fill_recipe(mend_recipe *recipe, const mend_recipe *given, bool many, const char **why)
 {
@@ -87,8 +67,9 @@ static mend_status fill_recipe(mend_recipe *recipe, const mend_recipe *given, bo
         return MEND_E_ARGUMENT;
     *recipe = *given;
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
-        *why = numbers[i].wrong;
-        if (!fill_number(recipe, &numbers[i]))
+        int said;
+        *why = numbers[i].name;
+        if (number_fill(recipe, &numbers[i], &said) != NUMBER_GOOD)
             return MEND_E_ARGUMENT;
     }
     *why = "ttl_s of the recipe is negative, or beyond any time";

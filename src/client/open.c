@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "client/calls.h"
+#include "client/number.h"
 #include "client/reply.h"
 #include "core/key.h"
 
@@ -17,27 +18,19 @@ struct complaint {
 
 /* ---- The configuration ---- */
 
-/* The numbers of a configuration: what 0 means, what they may be, and whether MEND_ZERO may be said. */
-struct number {
-    const char *name;
-    size_t      at;
-    int         otherwise, least, most;
-    bool        zero;
-};
-
 #define FIELD(f) #f, offsetof(mend_config, f)
 
 static const struct number numbers[] = {
-    {FIELD(timeout_ms), 100, 1, 24 * 60 * 60 * 1000, false},
-    {FIELD(connections_idle_max), 2, 1, 10000, true},
-    {FIELD(connections_max), 64, 1, 10000, false},
-    {FIELD(failures_allowed), 10, 1, 1000000, true},
-    {FIELD(heal_max_ms), 1000, 1, 60 * 60 * 1000, false},
-    {FIELD(journal_keys_max), 65536, 1, 100000000, false},
-    {FIELD(zombie_ms), 1000, 1, 60 * 60 * 1000, true},
-    {FIELD(gutter_ttl_s), 10, 1, 30 * 24 * 60 * 60, false}, /* more is absolute to memcached */
-    {FIELD(tcp_keepalive_s), 60, 1, 32767, true},
-    {FIELD(tcp_user_timeout_ms), -1, 1, 24 * 60 * 60 * 1000, true}, /* by default it follows timeout_ms */
+    {FIELD(timeout_ms), 100, 24 * 60 * 60 * 1000, false},
+    {FIELD(connections_idle_max), 2, 10000, true},
+    {FIELD(connections_max), 64, 10000, false},
+    {FIELD(failures_allowed), 10, 1000000, true},
+    {FIELD(heal_max_ms), 1000, 60 * 60 * 1000, false},
+    {FIELD(journal_keys_max), 65536, 100000000, false},
+    {FIELD(zombie_ms), 1000, 60 * 60 * 1000, true},
+    {FIELD(gutter_ttl_s), 10, 30 * 24 * 60 * 60, false}, /* more is absolute to memcached */
+    {FIELD(tcp_keepalive_s), 60, 32767, true},
+    {FIELD(tcp_user_timeout_ms), -1, 24 * 60 * 60 * 1000, true}, /* by default it follows timeout_ms */
 };
 
 static bool refuse(struct complaint *complaint, const char *format, const char *name, int64_t value)
@@ -48,20 +41,18 @@ static bool refuse(struct complaint *complaint, const char *format, const char *
 
 static bool fill_number(mend_config *config, const struct number *n, struct complaint *complaint)
 {
-    int value;
-    memcpy(&value, (char *)config + n->at, sizeof value);
+    int said;
 
-    if (value == MEND_ZERO) {
-        if (!n->zero)
-            return refuse(complaint, "%s: cannot be zero", n->name, 0);
-        value = 0;
-    } else if (value == 0)
-        value = n->otherwise;
-    else if (value < 0)
-        return refuse(complaint, "%s: is negative (%" PRId64 ")", n->name, value);
-    else if (value > n->most)
-        return refuse(complaint, "%s: is too large (%" PRId64 ")", n->name, value);
-    memcpy((char *)config + n->at, &value, sizeof value);
+    switch (number_fill(config, n, &said)) {
+    case NUMBER_GOOD:
+        break;
+    case NUMBER_ZERO:
+        return refuse(complaint, "%s: cannot be zero", n->name, 0);
+    case NUMBER_NEGATIVE:
+        return refuse(complaint, "%s: is negative (%" PRId64 ")", n->name, said);
+    case NUMBER_LARGE:
+        return refuse(complaint, "%s: is too large (%" PRId64 ")", n->name, said);
+    }
     return true;
 }
 
