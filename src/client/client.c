@@ -307,8 +307,10 @@ static mend_status run(struct mend_client *c, mend_reply *reply, const mend_call
     if (!own) {
         struct route route = gutter_route(&call, q->verb, q->key, options);
         route.asked = route.home;
-        if (wire_leaves_stale(q->verb))
+        if (wire_leaves_stale(q->verb)) {
+            flights_wrote(&call.life->flights, q->key);
             lost_after(&route, &call, q->key, 0, &(struct answer){.status = MEND_E_MEMORY});
+        }
         return MEND_E_MEMORY;
     }
     q->exptime = exptime_of(call.io, ttl_s);

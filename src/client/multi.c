@@ -497,8 +497,10 @@ static mend_status lose_all(struct multi *m, const struct source *from, size_t n
     bool        binary;
 
     for (size_t i = 0; i < n && wire_leaves_stale(m->verb); i++)
-        if (check_at(from, i, &binary, &why) == MEND_OK)
+        if (check_at(from, i, &binary, &why) == MEND_OK) {
+            flights_wrote(&m->call.life->flights, key_at(from, i));
             lose(m, from, i, &(struct answer){.status = MEND_E_MEMORY});
+        }
     return MEND_E_MEMORY;
 }
 
