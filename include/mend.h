@@ -258,7 +258,8 @@ static inline mend_config mend_config_init_(void)
 #define MEND_CONFIG_INIT {.size = sizeof(mend_config)}
 #endif
 
-/* What one call may have of its own. All zeros: nothing. */
+/* What one call may have of its own. All zeros: nothing. The calls that take it as a parameter (..._with) take NULL for nothing, too.
+ * A key that was stored by a routing_key lives where that says: it is read, counted, touched and deleted by the same. */
 typedef struct mend_call {
     int        timeout_ms;  /* in place of the configuration's; when less than half of that is over, the server is not blamed */
     mend_bytes routing_key; /* the server is chosen by this in place of the key; empty: by the key */
@@ -385,9 +386,11 @@ MEND_API mend_status mend_get_with(mend_client *client, mend_bytes key, const me
 
 /* A get that gives the item a new ttl_s. */
 MEND_API mend_status mend_get_and_touch(mend_client *client, mend_bytes key, int64_t ttl_s, mend_reply *reply);
+MEND_API mend_status mend_get_and_touch_with(mend_client *client, mend_bytes key, int64_t ttl_s, const mend_call *call, mend_reply *reply);
 
 /* A get without the value (over the classic protocol the value travels, and is dropped). reply may be NULL. */
 MEND_API mend_status mend_exists(mend_client *client, mend_bytes key, mend_reply *reply);
+MEND_API mend_status mend_exists_with(mend_client *client, mend_bytes key, const mend_call *call, mend_reply *reply);
 
 /* Many keys, all servers at the same time, one deadline (making room for n replies, and filling them in, comes on
  * top of it, and is felt from some ten thousand keys on). Returns MEND_OK if every server
@@ -411,7 +414,9 @@ MEND_API mend_status mend_prepend(mend_client *client, mend_bytes key, mend_byte
 MEND_API mend_status mend_cas(mend_client *client, mend_bytes key, mend_bytes value, uint64_t cas, const mend_store *store, mend_reply *reply);
 
 MEND_API mend_status mend_delete(mend_client *client, mend_bytes key, mend_reply *reply); /* MEND_MISS: it was not there */
+MEND_API mend_status mend_delete_with(mend_client *client, mend_bytes key, const mend_call *call, mend_reply *reply);
 MEND_API mend_status mend_touch(mend_client *client, mend_bytes key, int64_t ttl_s, mend_reply *reply);
+MEND_API mend_status mend_touch_with(mend_client *client, mend_bytes key, int64_t ttl_s, const mend_call *call, mend_reply *reply);
 
 /* Unsigned 64-bit counters, in decimal. Incrementing wraps, decrementing stops at 0. The
  * new value is in reply->number. Over the classic protocol creating takes a second
@@ -428,6 +433,7 @@ MEND_API mend_status mend_flush_all(mend_client *client, mend_reply *reply);
  * answer > 0 of an element is no failure. replies may be NULL. */
 MEND_API mend_status mend_set_multi(mend_client *client, const mend_item *items, size_t n, mend_replies *replies);
 MEND_API mend_status mend_delete_multi(mend_client *client, const mend_bytes *keys, size_t n, mend_replies *replies);
+MEND_API mend_status mend_delete_multi_with(mend_client *client, const mend_bytes *keys, size_t n, const mend_call *call, mend_replies *replies);
 
 /* ---- Get or load: the fallback, built in ---------------------------------------------
  *
@@ -533,6 +539,7 @@ MEND_API mend_status mend_fetch_multi(mend_client *client, const mend_bytes *key
  * meanwhile, for stale_s (1 or more) at most. MEND_MISS: there is none. Over the classic protocol
  * it is a delete. reply may be NULL. */
 MEND_API mend_status mend_make_stale(mend_client *client, mend_bytes key, int stale_s, mend_reply *reply);
+MEND_API mend_status mend_make_stale_with(mend_client *client, mend_bytes key, int stale_s, const mend_call *call, mend_reply *reply);
 
 #ifdef __cplusplus
 }

@@ -338,16 +338,26 @@ mend_status mend_get(mend_client *c, mend_bytes key, mend_reply *reply)
     return mend_get_with(c, key, NULL, reply);
 }
 
-mend_status mend_get_and_touch(mend_client *c, mend_bytes key, int64_t ttl_s, mend_reply *reply)
+mend_status mend_get_and_touch_with(mend_client *c, mend_bytes key, int64_t ttl_s, const mend_call *options, mend_reply *reply)
 {
     struct wire_question q = {.verb = WIRE_GET_AND_TOUCH, .key = key};
-    return reply ? run(c, reply, NULL, &q, ttl_s) : MEND_E_ARGUMENT;
+    return reply ? run(c, reply, options, &q, ttl_s) : MEND_E_ARGUMENT;
+}
+
+mend_status mend_get_and_touch(mend_client *c, mend_bytes key, int64_t ttl_s, mend_reply *reply)
+{
+    return mend_get_and_touch_with(c, key, ttl_s, NULL, reply);
+}
+
+mend_status mend_exists_with(mend_client *c, mend_bytes key, const mend_call *options, mend_reply *reply)
+{
+    struct wire_question q = {.verb = WIRE_EXISTS, .key = key};
+    return run(c, reply, options, &q, 0);
 }
 
 mend_status mend_exists(mend_client *c, mend_bytes key, mend_reply *reply)
 {
-    struct wire_question q = {.verb = WIRE_EXISTS, .key = key};
-    return run(c, reply, NULL, &q, 0);
+    return mend_exists_with(c, key, NULL, reply);
 }
 
 /* ---- Writing ---- */
@@ -395,21 +405,36 @@ mend_status mend_cas(mend_client *c, mend_bytes key, mend_bytes value, uint64_t 
     return store(c, &(struct wire_question){.verb = WIRE_CAS, .key = key, .value = value, .cas = cas}, options, reply);
 }
 
+mend_status mend_delete_with(mend_client *c, mend_bytes key, const mend_call *options, mend_reply *reply)
+{
+    return run(c, reply, options, &(struct wire_question){.verb = WIRE_DELETE, .key = key}, 0);
+}
+
 mend_status mend_delete(mend_client *c, mend_bytes key, mend_reply *reply)
 {
-    return run(c, reply, NULL, &(struct wire_question){.verb = WIRE_DELETE, .key = key}, 0);
+    return mend_delete_with(c, key, NULL, reply);
+}
+
+mend_status mend_touch_with(mend_client *c, mend_bytes key, int64_t ttl_s, const mend_call *options, mend_reply *reply)
+{
+    return run(c, reply, options, &(struct wire_question){.verb = WIRE_TOUCH, .key = key}, ttl_s);
 }
 
 mend_status mend_touch(mend_client *c, mend_bytes key, int64_t ttl_s, mend_reply *reply)
 {
-    return run(c, reply, NULL, &(struct wire_question){.verb = WIRE_TOUCH, .key = key}, ttl_s);
+    return mend_touch_with(c, key, ttl_s, NULL, reply);
+}
+
+mend_status mend_make_stale_with(mend_client *c, mend_bytes key, int stale_s, const mend_call *options, mend_reply *reply)
+{
+    if (stale_s < 1)
+        return reply_refuse(reply, MEND_E_ARGUMENT, "stale_s is less than 1");
+    return run(c, reply, options, &(struct wire_question){.verb = WIRE_STALE, .key = key}, stale_s);
 }
 
 mend_status mend_make_stale(mend_client *c, mend_bytes key, int stale_s, mend_reply *reply)
 {
-    if (stale_s < 1)
-        return reply_refuse(reply, MEND_E_ARGUMENT, "stale_s is less than 1");
-    return run(c, reply, NULL, &(struct wire_question){.verb = WIRE_STALE, .key = key}, stale_s);
+    return mend_make_stale_with(c, key, stale_s, NULL, reply);
 }
 
 /* ---- Counters ---- */

@@ -568,9 +568,14 @@ mend_status mend_set_multi(mend_client *c, const mend_item *items, size_t n, men
     return run_quietly(c, &(struct source){.first = items ? &items->key : NULL, .step = sizeof *items, .items = items}, n, WIRE_SET, rs);
 }
 
+mend_status mend_delete_multi_with(mend_client *c, const mend_bytes *keys, size_t n, const mend_call *options, mend_replies *rs)
+{
+    return run_quietly(c, &(struct source){.first = keys, .step = sizeof *keys, .options = options}, n, WIRE_DELETE, rs);
+}
+
 mend_status mend_delete_multi(mend_client *c, const mend_bytes *keys, size_t n, mend_replies *rs)
 {
-    return run_quietly(c, &(struct source){.first = keys, .step = sizeof *keys}, n, WIRE_DELETE, rs);
+    return mend_delete_multi_with(c, keys, n, NULL, rs);
 }
 
 mend_status multi_ask(struct mend_client *c, const struct wire_question *questions, size_t n, const mend_call *options, mend_replies *rs)
