@@ -242,7 +242,12 @@ typedef struct mend_config {
     const char *gutter;       /* none */
     int         gutter_ttl_s; /* 10 */
 
-    uintptr_t reserved[11]; /* zero */
+    const char *prefix;  /* stands before every key of the application's, and counts in its length: printable ASCII, up to 185 bytes; none. What mend itself
+                          * keeps in a server (trial_key, and the flush's keys) is the server's, shared by all who use it, and has none */
+    bool prefix_unhashed; /* the server is chosen by the key (or routing_key) without the prefix, as libmemcached does unless told to hash it. By default the
+                           * prefix is hashed: its MEMCACHED_BEHAVIOR_HASH_WITH_PREFIX_KEY */
+
+    uintptr_t reserved[9]; /* zero */
 } mend_config;
 
 #ifdef __cplusplus

@@ -99,13 +99,17 @@ static mend_status check_count(const mend_count *options, const char **why)
     return status ? status : check_call(&options->call, why);
 }
 
-mend_status check_key(mend_bytes key, bool *binary, const char **why)
+mend_status check_key(const struct mend_client *c, mend_bytes key, bool *binary, const char **why)
 {
     enum key_kind kind = key_kind(key);
+    size_t        before = c ? c->prefix.len : 0;
 
     *why = "a key is of 1 to 250 bytes, or of 1 to 186 if it has spaces, control characters or bytes above 126";
     *binary = kind == KEY_BINARY;
-    return kind == KEY_BAD ? MEND_E_ARGUMENT : MEND_OK;
+    if (kind == KEY_BAD)
+        return MEND_E_ARGUMENT;
+    *why = "the key is too long behind the prefix: they have 250 bytes together, or 186 if there are spaces, control characters or bytes above 126";
+    return before + key.len > (size_t)(*binary ? KEY_BINARY_MAX : KEY_MAX) ? MEND_E_ARGUMENT : MEND_OK;
 }
 
 mend_status check_value(mend_bytes value, const char **why)
@@ -124,6 +128,17 @@ int64_t exptime_of(struct io *io, int64_t ttl_s)
         return ttl_s;
     int64_t now = io->wall_s(io);
     return ttl_s < INT32_MAX - now ? now + ttl_s : INT32_MAX; /* memcached's times have 31 bits */
+}
+
+mend_bytes call_key(const struct call *call, mend_bytes key, char room[KEY_MAX])
+{
+    mend_bytes prefix = call->life->client->prefix;
+
+    if (!prefix.len)
+        return key;
+    memcpy(room, prefix.data, prefix.len);
+    memcpy(room + prefix.len, key.data, key.len);
+    return mend_mem(room, prefix.len + key.len);
 }
 
 uint32_t lost_before(struct server *s, mend_bytes key, bool *deleted)
@@ -243,12 +258,14 @@ static void create_classic(struct server *s, struct call *call, const struct wir
 
 struct server *call_ask(struct call *call, const mend_call *options, const struct wire_question *q, bool large, struct answer *a)
 {
+    char                 room[KEY_MAX];
     struct route         route = gutter_route(call, q->verb, q->key, options);
     struct server       *s = route.asked;
+    mend_bytes           key = call_key(call, q->key, room);
     struct wire_question put; /* as it is put there, where that is not as it came */
     bool                 stale = wire_leaves_stale(q->verb) && !q->by_lease;
     bool                 deleted;
-    uint32_t             lost = lost_before(s, q->key, &deleted);
+    uint32_t             lost = lost_before(s, key, &deleted);
 
     if (lost && !stale)
         answer_fail(a, MEND_E_DOWN, call_lost);
@@ -258,8 +275,9 @@ struct server *call_ask(struct call *call, const mend_call *options, const struc
         answer_fail(a, MEND_EXISTS, "");
         return s;
     } else {
-        if (lost || s->gutter) {
+        if (lost || s->gutter || key.data == room) {
             put = s->gutter ? gutter_question(s, q) : *q;
+            put.key = key;
             put.behind_delete = lost && !deleted && q->verb != WIRE_DELETE;
             q = &put;
         }
@@ -273,10 +291,23 @@ struct server *call_ask(struct call *call, const mend_call *options, const struc
     }
     bool zombie = q->by_lease && !q->cas && a->status < 0 && a->maybe_applied; /* an add, which may come after another's delete */
     if (stale || zombie)
-        lost_after(&route, call, q->key, lost, a);
+        lost_after(&route, call, key, lost, a);
     else if (s->gutter && wire_writes(q->verb))
-        gutter_wrote(call, &route, q->key, false);
+        gutter_wrote(call, &route, key, false);
     return s;
+}
+
+/* A write that was wanted, and for which there is no memory. */
+static void lose(struct call *call, const mend_call *options, const struct wire_question *q)
+{
+    struct route route = gutter_route(call, q->verb, q->key, options);
+    char         room[KEY_MAX];
+
+    route.asked = route.home;
+    if (wire_leaves_stale(q->verb)) {
+        flights_wrote(&call->life->flights, q->key);
+        lost_after(&route, call, call_key(call, q->key, room), 0, &(struct answer){.status = MEND_E_MEMORY});
+    }
 }
 
 /* The calls about one key end here. reply may be NULL. */
@@ -285,7 +316,7 @@ static mend_status run(struct mend_client *c, mend_reply *reply, const mend_call
     char        key[KEY_MAX];
     const char *why;
     struct call call;
-    mend_status status = check_key(q->key, &q->key_binary, &why);
+    mend_status status = check_key(c, q->key, &q->key_binary, &why);
 
     if (!status && wire_writes(q->verb)) /* it is needed yet when the answer is here, and may lie in the reply's data */
         q->key = mend_mem(memcpy(key, q->key.data, q->key.len), q->key.len);
@@ -305,12 +336,7 @@ static mend_status run(struct mend_client *c, mend_reply *reply, const mend_call
     mend_reply       *r = reply ? reply : reply_lend(&local, &spare, &c->memory);
     struct reply_own *own = reply_begin(r, &c->memory);
     if (!own) {
-        struct route route = gutter_route(&call, q->verb, q->key, options);
-        route.asked = route.home;
-        if (wire_leaves_stale(q->verb)) {
-            flights_wrote(&call.life->flights, q->key);
-            lost_after(&route, &call, q->key, 0, &(struct answer){.status = MEND_E_MEMORY});
-        }
+        lose(&call, options, q);
         return MEND_E_MEMORY;
     }
     q->exptime = exptime_of(call.io, ttl_s);

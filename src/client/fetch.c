@@ -493,7 +493,7 @@ mend_status mend_fetch(mend_client *c, mend_bytes key, const mend_recipe *given,
 
     if (!reply)
         return MEND_E_ARGUMENT;
-    mend_status status = check_key(key, &f.binary, &why);
+    mend_status status = check_key(c, key, &f.binary, &why);
     if (!status)
         status = fill_recipe(&recipe, given, false, &why);
     if (!status)
@@ -575,7 +575,7 @@ static void begin_many(struct many *m, const mend_bytes *keys)
         const char   *why;
         *f = *m->like;
         f->key = keys[i];
-        if (check_key(keys[i], &f->binary, &why) == MEND_OK) {
+        if (check_key(f->client, keys[i], &f->binary, &why) == MEND_OK) {
             f->key = mend_mem(memcpy(to, keys[i].data, keys[i].len), keys[i].len);
             to += keys[i].len;
             m->ones[i].own = flights_mine(&f->call.life->flights, f->call.io, f->key);

@@ -12,12 +12,12 @@ struct route gutter_route(struct call *call, enum wire_verb verb, mend_bytes key
 {
     const struct mend_client *c = call->life->client;
     mend_bytes                by = options && options->routing_key.len ? options->routing_key : key;
-    struct server            *servers = call->life->servers, *home = &servers[ring_server(c->ring, by)];
+    struct server            *servers = call->life->servers, *home = &servers[ring_server(c->ring, c->hash_prefix, by)];
     struct route              route = {.home = home, .asked = home};
 
     if (!c->gutter_ring || (is_askable(home) && !wire_writes(verb)))
         return route;
-    route.gutter = &servers[c->servers.count + ring_server(c->gutter_ring, by)];
+    route.gutter = &servers[c->servers.count + ring_server(c->gutter_ring, c->hash_prefix, by)];
     if (!is_askable(home) && is_askable(route.gutter))
         route.asked = route.gutter;
     return route;

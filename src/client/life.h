@@ -78,6 +78,9 @@ struct mend_client {
     mend_config           config;   /* with every default filled in; servers and gutter are NULL */
     char                 *trial_key_text;
     mend_bytes            trial_key;
+    char                 *prefix_text;
+    mend_bytes            prefix;      /* before each key of the application's, on the wire... */
+    mend_bytes            hash_prefix; /* ...and in the hash: the same, or empty */
     struct servers        servers;
     struct ring          *ring;
     struct servers        gutter;      /* empty: */

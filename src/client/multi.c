@@ -321,14 +321,15 @@ static struct route route_at(struct multi *m, const struct source *from, size_t 
 static void lose(struct multi *m, const struct source *from, size_t i, const struct answer *a)
 {
     struct route route = route_at(m, from, i);
+    char         room[KEY_MAX];
 
     route.asked = route.home;
-    lost_after(&route, &m->call, key_at(from, i), 0, a);
+    lost_after(&route, &m->call, call_key(&m->call, key_at(from, i), room), 0, a);
 }
 
-static mend_status check_at(const struct source *from, size_t i, bool *binary, const char **why)
+static mend_status check_at(struct multi *m, const struct source *from, size_t i, bool *binary, const char **why)
 {
-    mend_status status = check_key(key_at(from, i), binary, why);
+    mend_status status = check_key(m->call.life->client, key_at(from, i), binary, why);
 
     if (!status && from->items)
         status = check_store(&from->items[i].store, why);
@@ -337,12 +338,14 @@ static mend_status check_at(const struct source *from, size_t i, bool *binary, c
     return status;
 }
 
-/* Groups the good keys by server; a bad one has its answer already. Keys are copied, since they may lie in replies that are being filled. */
+/* Groups the good keys by server; a bad one has its answer already. Keys are copied, since they may lie in replies that are being
+ * filled, and since they travel behind the prefix. */
 static void deal(struct multi *m, const struct source *from, size_t n)
 {
     enum { LOOK_AT_CLOCK = 1024 }; /* keys, of 0.1 to 0.3 us each */
     struct life *life = m->call.life;
     const char  *why;
+    char         room[KEY_MAX];
     size_t       at = 0;
 
     for (size_t i = 0; i < n; i++) {
@@ -350,17 +353,17 @@ static void deal(struct multi *m, const struct source *from, size_t n)
             m->call.now = m->call.io->now(m->call.io);
         if (m->call.now >= m->call.deadline) {
             answer_fail(&m->answers[i], MEND_E_TIMEOUT, "the deadline came before all keys were dealt out");
-            if (wire_leaves_stale(m->verb) && check_at(from, i, &m->homes[i].binary, &why) == MEND_OK)
+            if (wire_leaves_stale(m->verb) && check_at(m, from, i, &m->homes[i].binary, &why) == MEND_OK)
                 lose(m, from, i, &m->answers[i]);
             continue;
         }
-        mend_status status = check_at(from, i, &m->homes[i].binary, &why);
+        mend_status status = check_at(m, from, i, &m->homes[i].binary, &why);
         if (status) {
             answer_fail(&m->answers[i], status, status < 0 ? why : "");
             continue;
         }
         struct server *s = route_at(m, from, i).asked;
-        m->homes[i].lost = lost_before(s, key_at(from, i), &m->homes[i].deleted);
+        m->homes[i].lost = lost_before(s, call_key(&m->call, key_at(from, i), room), &m->homes[i].deleted);
         if (m->homes[i].lost && !wire_leaves_stale(m->verb)) {
             answer_fail(&m->answers[i], MEND_E_DOWN, call_lost);
             continue;
@@ -383,7 +386,7 @@ static void deal(struct multi *m, const struct source *from, size_t n)
     for (size_t i = 0; i < n; i++) {
         if (m->answers[i].done)
             continue;
-        mend_bytes key = key_at(from, i);
+        mend_bytes key = call_key(&m->call, key_at(from, i), room);
         char      *copy = m->own->scratch.data + m->own->scratch.len;
         memcpy(copy, key.data, key.len);
         m->own->scratch.len += key.len;
@@ -426,10 +429,14 @@ static void mark_answers(struct multi *m)
 /* Of what was written: a load that began meanwhile may have read what was before. */
 static void end_flights(struct multi *m)
 {
+    size_t prefix = m->call.life->client->prefix.len;
+
     if (!wire_writes(m->verb))
         return;
-    for (size_t k = 0; m->part_count && k < m->parts[m->part_count - 1].end; k++)
-        flights_wrote(&m->call.life->flights, m->wants[k].key);
+    for (size_t k = 0; m->part_count && k < m->parts[m->part_count - 1].end; k++) {
+        mend_bytes key = m->wants[k].key;
+        flights_wrote(&m->call.life->flights, mend_mem((const char *)key.data + prefix, key.len - prefix));
+    }
 }
 
 /* Names live with the replies, since those outlive the client. */
@@ -497,7 +504,7 @@ static mend_status lose_all(struct multi *m, const struct source *from, size_t n
     bool        binary;
 
     for (size_t i = 0; i < n && wire_leaves_stale(m->verb); i++)
-        if (check_at(from, i, &binary, &why) == MEND_OK) {
+        if (check_at(m, from, i, &binary, &why) == MEND_OK) {
             flights_wrote(&m->call.life->flights, key_at(from, i));
             lose(m, from, i, &(struct answer){.status = MEND_E_MEMORY});
         }
@@ -526,7 +533,7 @@ static mend_status run(struct mend_client *c, const struct source *from, size_t 
 
     m.answers = m.own->answers;
     for (size_t i = 0; i < n; i++)
-        key_bytes += key_at(from, i).len <= KEY_MAX ? key_at(from, i).len : 0;
+        key_bytes += key_at(from, i).len <= KEY_MAX ? c->prefix.len + key_at(from, i).len : 0;
     if (!prepare(&m, n, key_bytes))
         return refuse_all(rs, lose_all(&m, from, n), "out of memory for the call");
     if (wire_writes(verb))

@@ -95,8 +95,11 @@ static bool check(const mend_config *config, struct complaint *complaint)
     bool binary;
     const char *why;
     mend_bytes  key = mend_str(config->trial_key ? config->trial_key : "mend:trial");
-    if (check_key(key, &binary, &why) != MEND_OK || binary || key.len > KEY_BINARY_MAX)
+    if (check_key(NULL, key, &binary, &why) != MEND_OK || binary || key.len > KEY_BINARY_MAX)
         return refuse(complaint, "%s: is not a plain key of 1 to %" PRId64 " bytes", "trial_key", KEY_BINARY_MAX);
+    mend_bytes prefix = mend_str(config->prefix);
+    if (prefix.len && (key_kind(prefix) != KEY_PLAIN || prefix.len >= KEY_BINARY_MAX)) /* a binary key has a byte behind it yet */
+        return refuse(complaint, "%s: has spaces, control characters, bytes above 126, or more than %" PRId64 " bytes", "prefix", KEY_BINARY_MAX - 1);
     return true;
 }
 
@@ -109,16 +112,26 @@ static uint64_t take_ids(size_t n)
     return atomic_fetch_add(&next, n);
 }
 
-static bool keep_trial_key(struct mend_client *c, const char *text)
+/* A copy, which the client frees; NULL: no memory. */
+static char *keep(struct mend_client *c, const char *text)
 {
     size_t size = strlen(text) + 1;
+    char  *copy = memory_allocate(&c->memory, size);
 
-    c->trial_key_text = memory_allocate(&c->memory, size);
-    if (!c->trial_key_text)
+    return copy ? memcpy(copy, text, size) : NULL;
+}
+
+static bool keep_texts(struct mend_client *c, const mend_config *config)
+{
+    c->trial_key_text = keep(c, config->trial_key ? config->trial_key : "mend:trial");
+    c->prefix_text = keep(c, config->prefix ? config->prefix : "");
+    if (!c->trial_key_text || !c->prefix_text)
         return false;
-    memcpy(c->trial_key_text, text, size);
-    c->trial_key = mend_mem(c->trial_key_text, size - 1);
     c->config.trial_key = c->trial_key_text;
+    c->trial_key = mend_str(c->trial_key_text);
+    c->config.prefix = c->prefix_text;
+    c->prefix = mend_str(c->prefix_text);
+    c->hash_prefix = config->prefix_unhashed ? mend_mem(NULL, 0) : c->prefix;
     return true;
 }
 
@@ -162,7 +175,7 @@ static mend_status build(struct mend_client *c, const mend_config *config, mend_
         return status;
     c->first_id = take_ids(client_servers(c));
     c->ring = ring_build(&c->servers, config->distribution, &c->memory);
-    if (!c->ring || !keep_trial_key(c, config->trial_key ? config->trial_key : "mend:trial")) {
+    if (!c->ring || !keep_texts(c, config)) {
         refuse(complaint, "%s", "out of memory for the client", 0);
         return MEND_E_MEMORY;
     }
@@ -252,6 +265,7 @@ void client_free(struct mend_client *c)
     servers_free(&c->servers);
     servers_free(&c->gutter);
     memory_release(&memory, c->trial_key_text);
+    memory_release(&memory, c->prefix_text);
     memory_release(&memory, c);
 }
 
