@@ -159,6 +159,7 @@ typedef struct mend_server {
     uint64_t    journal_deleted;   /* how many were, since the client was opened */
     uint64_t    journal_overflows; /* how often there was no room for a key, or a flush_all failed */
     bool        gutter;            /* it is one of mend_config.gutter */
+    uint64_t    values_broken;     /* compressed values that could not be unpacked, and were misses: others write differently here, perhaps */
 } mend_server;
 
 typedef enum mend_event_type {
@@ -180,6 +181,16 @@ typedef enum mend_on_overflow {
     MEND_ON_OVERFLOW_SERVE = 1,  /* it is served from, stale values included */
     MEND_ON_OVERFLOW_REFUSE = 2  /* it stays down for this process until mend_accept */
 } mend_on_overflow;
+
+/* How values are compressed, and which bits of their flags say so. The others are for sharing a cache with those clients: only how
+ * they compress is theirs, not how they write lists, numbers or objects. Which there are depends on how the library was built. */
+typedef enum mend_compression {
+    MEND_COMPRESSION_NONE = 0,
+    MEND_COMPRESSION_ZSTD = 1,      /* mend's: zstd frames, marked by zstd_flag */
+    MEND_COMPRESSION_PHP = 2,       /* php-memcached: flags 0x10 to 0x80, the length before. Written with zlib; read from zlib, FastLZ (its default) and zstd */
+    MEND_COMPRESSION_PYLIBMC = 3,   /* pylibmc: zlib, flag 8 */
+    MEND_COMPRESSION_PYMEMCACHE = 4 /* pymemcache's CompressedSerde: zlib, flag 8 */
+} mend_compression;
 
 /* How a client is to be. Filled in with MEND_CONFIG(.field = ...) in C, or from
  * MEND_CONFIG_INIT in C and C++. Copied by mend_open. */
@@ -242,12 +253,22 @@ typedef struct mend_config {
     const char *gutter;       /* none */
     int         gutter_ttl_s; /* 10 */
 
+    /* Values that travel compressed. What is larger than compress_above_bytes is compressed if that saves a sixteenth; what comes
+     * compressed is unpacked, and its value_max_bytes are those of the value unpacked. The bits of the flags that tell so are not
+     * the application's: they are cleared in replies, and flags that have them are MEND_E_ARGUMENT to a store. A compressed value that is broken
+     * is MEND_MISS, so that it is stored anew (mend_server.values_broken counts them). With compress_above_bytes
+     * mend_append and mend_prepend are MEND_E_ARGUMENT, since memcached would put the bytes beside compressed ones. */
+    int              compress_above_bytes; /* 0: nothing is compressed, but what is can be read */
+    mend_compression compression;          /* in whose way: none */
+    uint32_t         zstd_flag, zlib_flag; /* of MEND_COMPRESSION_NONE and _ZSTD: the bit that tells of zstd, and of zlib (or gzip), which is only read:
+                                            * none; with _ZSTD zstd_flag is 1 << 31 unless given */
+
     const char *prefix;  /* stands before every key of the application's, and counts in its length: printable ASCII, up to 185 bytes; none. What mend itself
                           * keeps in a server (trial_key, and the flush's keys) is the server's, shared by all who use it, and has none */
     bool prefix_unhashed; /* the server is chosen by the key (or routing_key) without the prefix, as libmemcached does unless told to hash it. By default the
                            * prefix is hashed: its MEMCACHED_BEHAVIOR_HASH_WITH_PREFIX_KEY */
 
-    uintptr_t reserved[9]; /* zero */
+    uintptr_t reserved[7]; /* zero */
 } mend_config;
 
 #ifdef __cplusplus

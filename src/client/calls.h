@@ -20,7 +20,7 @@ const char       *call_unasked(mend_status status); /* of a question that conn_a
 
 /* Checks what the application passed: MEND_OK, or MEND_E_ARGUMENT and *why. NULL is nothing to check. */
 mend_status check_call(const mend_call *options, const char **why);
-mend_status check_store(const mend_store *options, const char **why);
+mend_status check_store(const struct mend_client *c, const mend_store *options, const char **why); /* c may be NULL */
 mend_status check_key(const struct mend_client *c, mend_bytes key, bool *binary, const char **why); /* c: NULL is no client, and no prefix */
 mend_status check_value(mend_bytes value, const char **why); /* MEND_TOO_LARGE: over what any memcached stores */
 

@@ -77,12 +77,15 @@ static mend_status check_ttl(int64_t ttl_s, const char **why)
     return ttl_s < 0 ? MEND_E_ARGUMENT : MEND_OK;
 }
 
-mend_status check_store(const mend_store *options, const char **why)
+mend_status check_store(const struct mend_client *c, const mend_store *options, const char **why)
 {
     if (!options)
         return MEND_OK;
     *why = "a reserved word of mend_store is not zero";
     if (!ZERO(options->reserved))
+        return MEND_E_ARGUMENT;
+    *why = "flags has a bit that tells of compression";
+    if (c && values_owns(c->values, options->flags))
         return MEND_E_ARGUMENT;
     mend_status status = check_ttl(options->ttl_s, why);
     return status ? status : check_call(&options->call, why);
@@ -261,6 +264,8 @@ struct server *call_ask(struct call *call, const mend_call *options, const struc
     char                 room[KEY_MAX];
     struct route         route = gutter_route(call, q->verb, q->key, options);
     struct server       *s = route.asked;
+    struct values       *values = call->life->client->values;
+    struct buf           packed = {.memory = &call->life->client->memory};
     mend_bytes           key = call_key(call, q->key, room);
     struct wire_question put; /* as it is put there, where that is not as it came */
     bool                 stale = wire_leaves_stale(q->verb) && !q->by_lease;
@@ -275,13 +280,15 @@ struct server *call_ask(struct call *call, const mend_call *options, const struc
         answer_fail(a, MEND_EXISTS, "");
         return s;
     } else {
-        if (lost || s->gutter || key.data == room) {
+        call_clock(call, options);
+        if (lost || s->gutter || key.data == room || values_packs(values)) {
             put = s->gutter ? gutter_question(s, q) : *q;
             put.key = key;
             put.behind_delete = lost && !deleted && q->verb != WIRE_DELETE;
+            if (values_pack(values, &put, &packed))
+                call->now = call->io->now(call->io);
             q = &put;
         }
-        call_clock(call, options);
         converse(s, call, q, large || q->value.len > WIRE_COPY_MAX, a);
         put.behind_delete = false; /* it has been */
         if (q->create && a->status == MEND_MISS)
@@ -289,6 +296,9 @@ struct server *call_ask(struct call *call, const mend_call *options, const struc
         if (s->gutter)
             gutter_answer(a);
     }
+    buf_release(&packed);
+    if (!values_unpack(values, q->verb, a))
+        atomic_fetch_add(&s->values_broken, 1);
     bool zombie = q->by_lease && !q->cas && a->status < 0 && a->maybe_applied; /* an add, which may come after another's delete */
     if (stale || zombie)
         lost_after(&route, call, key, lost, a);
@@ -391,8 +401,12 @@ mend_status mend_exists(mend_client *c, mend_bytes key, mend_reply *reply)
 static mend_status store(mend_client *c, struct wire_question *q, const mend_store *options, mend_reply *reply)
 {
     const char *why;
-    mend_status status = check_store(options, &why);
+    mend_status status = check_store(c, options, &why);
 
+    if (!status && (q->verb == WIRE_APPEND || q->verb == WIRE_PREPEND) && c && values_packs(c->values)) {
+        why = "compress_above_bytes is set, and what is there may be compressed: nothing can be added to it";
+        status = MEND_E_ARGUMENT;
+    }
     if (status)
         return reply_refuse(reply, status, why);
     q->flags = options ? options->flags : 0;

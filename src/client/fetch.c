@@ -191,16 +191,19 @@ mend_status mend_loaded_set(mend_loaded *loaded, mend_bytes value)
 }
 
 /* What the loader said becomes the flight's answer. */
-static void judge(struct flight *flight, const mend_recipe *recipe, const mend_loaded *out, int result, bool many)
+static void judge(struct flight *flight, const struct fetch *f, const mend_loaded *out, int result, bool many)
 {
-    struct answer *a = &flight->answer;
-    char           text[64];
+    struct answer     *a = &flight->answer;
+    const mend_recipe *recipe = f->recipe;
+    char               text[64];
 
     if (result == MEND_ABSENT || (many && result == 0 && !a->done)) {
         a->status = MEND_ABSENT;
         a->flags = 0;
     } else if (result == 0 && !a->done)
         answer_fail(a, MEND_E_LOADER, "the loader returned 0 without a value");
+    else if (result == 0 && values_owns(f->client->values, out->flags))
+        answer_fail(a, MEND_E_LOADER, "the loader's flags have a bit that tells of compression");
     else if (result == 0 || (many && a->done)) {
         a->status = MEND_OK;
         a->flags = out->flags;
@@ -296,7 +299,7 @@ static void load(struct loads *l, int cancel)
     }
     int result = run_loader(l, many, cancel);
     for (size_t i = 0; i < l->n; i++)
-        judge(l->flights[i], f->recipe, &l->outs[i], result, many);
+        judge(l->flights[i], f, &l->outs[i], result, many);
     if (at_home(f))
         turn_over(l);
 }

@@ -19,6 +19,7 @@
 #include "client/flights.h"
 #include "client/journal.h"
 #include "client/share.h"
+#include "client/values.h"
 #include "core/health.h"
 #include "core/ring.h"
 #include "core/servers.h"
@@ -52,6 +53,7 @@ struct server {
     struct share     shares[SHARES]; /* each with a lock of its own */
     _Atomic unsigned held;           /* links that they have */
     struct journal   journal;        /* of lost writes; it has a lock of its own, too */
+    _Atomic uint64_t values_broken;  /* hits that could not be unpacked */
     bool          ours;           /* the healer's alone: it went down when all did, ... */
     struct trial *trial;          /* ...and its trials */
 };
@@ -85,6 +87,7 @@ struct mend_client {
     struct ring          *ring;
     struct servers        gutter;      /* empty: */
     struct ring          *gutter_ring; /* NULL: there is none */
+    struct values        *values;   /* NULL: none is packed */
     uint64_t              first_id; /* of its servers */
     _Atomic uint32_t     *page;     /* two words, zero in a fresh child */
     _Atomic(struct life *) life;

@@ -37,6 +37,7 @@ struct multi {
     const struct wire_question *questions; /* of a fetch: one for each key */
     struct answer       *answers;
     struct home         *homes; /* by key, in the order given */
+    struct buf          *packed; /* values of a set or a fetch, as they travel; by key; NULL: this client packs none */
     struct want         *wants; /* grouped by server */
     struct part         *parts;
     size_t               part_count;
@@ -64,6 +65,8 @@ static struct wire_question question(struct multi *m, const struct server *s, co
         q.key = w->key;
         q.key_binary = w->key_binary;
     }
+    if (m->packed)
+        values_pack(m->call.life->client->values, &q, &m->packed[w->into - m->answers]);
     return s->gutter ? gutter_question(s, &q) : q;
 }
 
@@ -276,7 +279,8 @@ static void *carve(struct buf *scratch, size_t n, size_t each)
 static bool prepare(struct multi *m, size_t n, size_t key_bytes)
 {
     size_t      servers = m->call.life->server_count;
-    size_t      a_key = sizeof *m->wants + sizeof *m->homes, a_server = sizeof *m->parts + sizeof *m->links + sizeof *m->polls;
+    bool        packs = (m->items || m->questions) && values_packs(m->call.life->client->values);
+    size_t      a_key = sizeof *m->wants + sizeof *m->homes + packs * sizeof *m->packed, a_server = sizeof *m->parts + sizeof *m->links + sizeof *m->polls;
     struct buf *scratch = &m->own->scratch;
     size_t      slack = 8 * _Alignof(max_align_t);
 
@@ -291,7 +295,17 @@ static bool prepare(struct multi *m, size_t n, size_t key_bytes)
     m->links = carve(scratch, servers, sizeof *m->links);
     m->polls = carve(scratch, servers, sizeof *m->polls);
     memset(m->parts, 0, servers * sizeof *m->parts);
+    if (packs)
+        m->packed = carve(scratch, n, sizeof *m->packed);
+    for (size_t i = 0; i < n && packs; i++)
+        m->packed[i] = (struct buf){.memory = &m->call.life->client->memory};
     return true;
+}
+
+static void release_packed(struct multi *m, size_t n)
+{
+    for (size_t i = 0; i < n && m->packed; i++)
+        buf_release(&m->packed[i]);
 }
 
 /* ---- Dealing out ---- */
@@ -332,7 +346,7 @@ static mend_status check_at(struct multi *m, const struct source *from, size_t i
     mend_status status = check_key(m->call.life->client, key_at(from, i), binary, why);
 
     if (!status && from->items)
-        status = check_store(&from->items[i].store, why);
+        status = check_store(m->call.life->client, &from->items[i].store, why);
     if (!status && from->items)
         status = check_value(from->items[i].value, why);
     return status;
@@ -475,7 +489,11 @@ mend_status multi_verdict(const struct answer *answers, size_t n)
 
 static mend_status tell(struct multi *m, mend_replies *rs)
 {
+    struct values *values = m->call.life->client->values;
+
     for (size_t i = 0; i < rs->count; i++) {
+        if (!values_unpack(values, m->verb, &m->answers[i]))
+            atomic_fetch_add(&m->parts[m->homes[i].server].server->values_broken, 1);
         if (!m->questions)
             m->answers[i].ttl_s = MEND_TTL_UNKNOWN; /* a gets does not tell, whatever a lone mg may */
         reply_show(&rs->at[i], &m->answers[i]);
@@ -546,6 +564,7 @@ static mend_status run(struct mend_client *c, const struct source *from, size_t 
     cancel_restore(before);
     mark_answers(&m);
     end_flights(&m);
+    release_packed(&m, n);
     note_lost_writes(&m, from);
     return tell(&m, rs);
 }

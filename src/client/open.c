@@ -28,6 +28,7 @@ static const struct number numbers[] = {
     {FIELD(heal_max_ms), 1000, 60 * 60 * 1000, false},
     {FIELD(journal_keys_max), 65536, 100000000, false},
     {FIELD(zombie_ms), 1000, 60 * 60 * 1000, true},
+    {FIELD(compress_above_bytes), 0, INT32_MAX, true},
     {FIELD(gutter_ttl_s), 10, 30 * 24 * 60 * 60, false}, /* more is absolute to memcached */
     {FIELD(tcp_keepalive_s), 60, 32767, true},
     {FIELD(tcp_user_timeout_ms), -1, 24 * 60 * 60 * 1000, true}, /* by default it follows timeout_ms */
@@ -160,6 +161,25 @@ static mend_status build_gutter(struct mend_client *c, const mend_config *config
     return MEND_E_MEMORY;
 }
 
+/* Only a client that knows packed values has anything to do with them. */
+static mend_status build_values(struct mend_client *c, struct complaint *complaint)
+{
+    struct codec codec;
+    const char  *why;
+
+    if (codec_from(&codec, &c->config, &why) != MEND_OK) {
+        snprintf(complaint->text, sizeof complaint->text, "%s", why);
+        return MEND_E_ARGUMENT;
+    }
+    if (!codec.bits)
+        return MEND_OK;
+    c->values = values_new(&codec, &c->config, &c->memory);
+    if (c->values)
+        return MEND_OK;
+    refuse(complaint, "%s", "out of memory for the client", 0);
+    return MEND_E_MEMORY;
+}
+
 /* On failure the client is to be freed. */
 static mend_status build(struct mend_client *c, const mend_config *config, mend_client **client, struct complaint *complaint)
 {
@@ -168,7 +188,9 @@ static mend_status build(struct mend_client *c, const mend_config *config, mend_
     if (!fill_numbers(&c->config, complaint))
         return MEND_E_ARGUMENT;
 
-    mend_status status = servers_parse(&c->servers, config->servers, &c->memory, complaint->text, sizeof complaint->text);
+    mend_status status = build_values(c, complaint);
+    if (!status)
+        status = servers_parse(&c->servers, config->servers, &c->memory, complaint->text, sizeof complaint->text);
     if (!status)
         status = build_gutter(c, config, complaint);
     if (status)
@@ -262,6 +284,7 @@ void client_free(struct mend_client *c)
         c->world->fork_words_free(c->world, c->page);
     ring_free(c->ring);
     ring_free(c->gutter_ring);
+    values_free(c->values);
     servers_free(&c->servers);
     servers_free(&c->gutter);
     memory_release(&memory, c->trial_key_text);
