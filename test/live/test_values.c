@@ -222,6 +222,29 @@ static void a_lost_write_is_made_up_for_where_its_key_lives(void **state)
     mend_close(c);
 }
 
+/* A write that may yet be done: its key is not read, though its server is up, by any call, and others are. */
+static void a_key_that_may_be_stale_is_not_read(void **state)
+{
+    mend_client *c = open_up(&MEND_CONFIG(.servers = m[0].name, .timeout_ms = 200, .zombie_ms = 60 * 60 * 1000, .prefix = "app:"));
+    mend_reply   r = MEND_REPLY;
+    mend_replies rs = MEND_REPLIES;
+    mend_bytes   keys[] = {S("zombie"), S("sound")};
+    (void)state;
+
+    must_be(MEND_OK, mend_set(c, keys[1], S("1"), NULL, &r), &r);
+    memcached_pause(&m[0]);
+    must_be(MEND_E_TIMEOUT, mend_set(c, keys[0], S("1"), NULL, &r), &r);
+    memcached_resume(&m[0]);
+    await(all_up(c) && mend_get(c, keys[1], &r) == MEND_OK, SOON_MS);
+    must_be(MEND_E_DOWN, mend_get(c, keys[0], &r), &r);
+    must_be(MEND_E_DOWN, mend_get_multi(c, keys, 2, &rs), &r);
+    must_be(MEND_E_DOWN, rs.at[0].status, &rs.at[0]);
+    must_be(MEND_OK, rs.at[1].status, &rs.at[1]);
+    mend_replies_free(&rs);
+    mend_reply_free(&r);
+    mend_close(c);
+}
+
 /* ---- Keys that live together ---------------------------------------------------------------- */
 static void every_call_honours_a_routing_key(void **state)
 {
@@ -801,6 +824,7 @@ int main(void)
         cmocka_unit_test(a_prefix_counts_in_the_length),
         cmocka_unit_test(the_trial_key_has_no_prefix),
         cmocka_unit_test(a_lost_write_is_made_up_for_where_its_key_lives),
+        cmocka_unit_test(a_key_that_may_be_stale_is_not_read),
         cmocka_unit_test(every_call_honours_a_routing_key),
         cmocka_unit_test(values_travel_packed),
         cmocka_unit_test(values_travel_packed_by_the_classic_protocol),
