@@ -68,7 +68,7 @@ rules() {
     local core=(src/core/*.[ch]) world=(src/world/*.[ch]) client=(src/client/*.[ch]) file
 
     only 'src/core includes itself, and what computes'          "$plain|\"core/$header" src/core/!(method_zlib|method_zstd).c src/core/*.h
-    only 'a method includes its library'                        "$plain|<z(lib|std|std_errors)\.h>|\"core/$header" src/core/method_{zlib,zstd}.c
+    only 'a method includes its library'                        "$plain|<z(lib|std|std_errors)\.h>|\"core/$header" src/core/method_@(zlib|zstd).c
     never 'src/core makes no system call and reads no clock'    "$system_calls|[^A-Za-z0-9_]errno[^A-Za-z0-9_]" "${core[@]}"
     never 'src/core knows no threads'                           "$threads" "${core[@]}"
     never 'memory comes from src/core/memory.c'                 "$allocation" src/core/!(memory).c src/core/*.h "${client[@]}"

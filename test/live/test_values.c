@@ -548,7 +548,7 @@ static void what_is_refused(void **state)
 static void broken_values_are_misses(void **state)
 {
     static const char *const broken[] = {"", "x", "\x78\x9c", "\x28\xb5\x2f\xfd", "\x28\xb5\x2f\xfd\x24\x5a\x2d\x01", "not packed at all, but it says so",
-                                         "\x10\x10\x10\x7f" "a length that is a lie", "\x08\x01\x01\x01\x78\x9c\xcb\x48"};
+                                         "\x10\x10\x10\x7f a length that is a lie", "\x08\x01\x01\x01\x78\x9c\xcb\x48"};
     (void)state;
     for (size_t i = 0; i < PRESETS; i++) {
         if (!built_with(presets[i].compression))
