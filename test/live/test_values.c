@@ -222,27 +222,42 @@ static void a_lost_write_is_made_up_for_where_its_key_lives(void **state)
     mend_close(c);
 }
 
-/* A write that may yet be done: its key is not read, though its server is up, by any call, and others are. */
+static enum hostile_next neither_stores_nor_deletes(struct toy_ask *ask, void *context)
+{
+    (void)context;
+    if (strcmp(ask->key, "app:lost") == 0 && toy_is(ask, "ms md"))
+        return hostile_say(ask, "SERVER_ERROR backend failure\r\n") ? HOSTILE_GO_ON : HOSTILE_CLOSE;
+    return hostile_answer(ask);
+}
+
+/* A write that failed: its key is not read, though its server is up, by any call, and others are. */
 static void a_key_that_may_be_stale_is_not_read(void **state)
 {
-    mend_client *c = open_up(&MEND_CONFIG(.servers = m[0].name, .timeout_ms = 200, .zombie_ms = 60 * 60 * 1000, .prefix = "app:"));
-    mend_reply   r = MEND_REPLY;
-    mend_replies rs = MEND_REPLIES;
-    mend_bytes   keys[] = {S("zombie"), S("sound")};
+    struct hostile *h = hostile_start(HOSTILE_META);
+    mend_client    *c = open_up(&MEND_CONFIG(.servers = hostile_name(h), .timeout_ms = 200, .prefix = "app:"));
+    mend_reply      r = MEND_REPLY;
+    mend_replies    rs = MEND_REPLIES;
+    mend_bytes      keys[] = {S("lost"), S("sound")};
     (void)state;
 
+    hostile_put(h, "app:lost", "old");
     must_be(MEND_OK, mend_set(c, keys[1], S("1"), NULL, &r), &r);
-    memcached_pause(&m[0]);
-    must_be(MEND_E_TIMEOUT, mend_set(c, keys[0], S("1"), NULL, &r), &r);
-    memcached_resume(&m[0]);
+    hostile_behave(h, neither_stores_nor_deletes, NULL);
+    must_be(MEND_E_SERVER, mend_set(c, keys[0], S("1"), NULL, &r), &r);
+    must_be(MEND_E_DOWN, mend_get(c, keys[0], &r), &r);
     await(all_up(c) && mend_get(c, keys[1], &r) == MEND_OK, SOON_MS);
     must_be(MEND_E_DOWN, mend_get(c, keys[0], &r), &r);
     must_be(MEND_E_DOWN, mend_get_multi(c, keys, 2, &rs), &r);
     must_be(MEND_E_DOWN, rs.at[0].status, &rs.at[0]);
     must_be(MEND_OK, rs.at[1].status, &rs.at[1]);
+    hostile_behave(h, NULL, NULL);
+    mend_status status;
+    await((status = mend_get(c, keys[0], &r)) != MEND_E_DOWN, SOON_MS);
+    must_be(MEND_MISS, status, &r);
     mend_replies_free(&rs);
     mend_reply_free(&r);
     mend_close(c);
+    hostile_stop(h);
 }
 
 /* ---- Keys that live together ---------------------------------------------------------------- */
