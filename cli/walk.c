@@ -1,6 +1,7 @@
 /* walk.c - see walk.h. */
 #include "walk.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,6 +10,7 @@
 #include "demo/clock.h"
 #include "interrupt.h"
 #include "raw.h"
+#include "say.h"
 
 enum {
     PATIENCE_MS = 10000, /* the crawler stops between slabs, and for other clients' crawls */
@@ -63,38 +65,53 @@ static char *begin(struct raw *raw)
     }
 }
 
-static bool walk_lines(struct raw *raw, const char *server, walk_each *each, void *context)
+/* The list, put aside as fast as it comes: while nobody reads on, the crawler waits with the lock of
+ * some items held, and whoever gets one of these waits, too. */
+static bool put_aside(struct raw *raw, FILE *list)
 {
-    struct walk_item item = {.server = server};
-    char             key[3 * 256];
-
     for (char *line = begin(raw); line; line = raw_line(raw)) {
         if (strcmp(line, "END") == 0)
             return true;
         if (raw_refused(raw, line))
             return false;
-        if (!parse(&item, line, key, sizeof key)) {
+        if (strncmp(line, "key=", 4) != 0) {
             snprintf(raw->error, sizeof raw->error, "it can't list its keys: it says \"%.60s\"", line);
             return false;
         }
-        if (!each(&item, context))
-            return true;
+        fprintf(list, "%s\n", line);
         raw->deadline_ns = raw_deadline(PATIENCE_MS);
     }
     return false;
 }
 
+static void each_line(FILE *list, const char *server, walk_each *each, void *context)
+{
+    struct walk_item item = {.server = server};
+    char             key[3 * 256], *line = NULL;
+    size_t           room = 0;
+    bool             more = true;
+
+    rewind(list);
+    while (more && getline(&line, &room, list) >= 0)
+        if (parse(&item, line, key, sizeof key))
+            more = each(&item, context);
+    free(line);
+}
+
 bool walk(const struct cli *cli, const char *server, walk_each *each, void *context, char *error, size_t error_size)
 {
     struct raw *raw = malloc(sizeof *raw);
+    FILE       *list = tmpfile();
 
-    if (!raw) {
-        snprintf(error, error_size, "out of memory");
-        return false;
-    }
-    bool done = raw_open(raw, server, raw_deadline(cli->config.timeout_ms)) && walk_lines(raw, server, each, context);
-    snprintf(error, error_size, "%s", done ? "" : raw->error);
+    if (!raw || !list)
+        fail(UNAVAILABLE, "no place for a list of keys: %s", strerror(errno));
+    bool listed = raw_open(raw, server, raw_deadline(cli->config.timeout_ms)) && put_aside(raw, list);
     raw_close(raw);
+    if (fflush(list) != 0 || ferror(list))
+        fail(USAGE, "no place for a list of keys: %s", strerror(errno));
+    snprintf(error, error_size, "%s", listed ? "" : raw->error);
+    each_line(list, server, each, context);
+    fclose(list);
     free(raw);
-    return done;
+    return listed;
 }

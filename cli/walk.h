@@ -1,4 +1,8 @@
-/* walk.h - all keys that a memcached has, as its lru_crawler tells them. */
+/* walk.h - all keys that a memcached has, as its lru_crawler tells them.
+ *
+ * The list is put aside in a temporary file before any of it is given out, so that a slow reader,
+ * or values that are fetched meanwhile, never keep the crawler waiting.
+ */
 #ifndef CLI_WALK_H
 #define CLI_WALK_H
 
@@ -18,7 +22,7 @@ struct walk_item {
 typedef bool walk_each(const struct walk_item *item, void *context);
 
 /* All items of one server, as long as `each` wants more. False if it could not be asked or stopped
- * midway; then error says why. A key that comes or goes meanwhile may be among them or not. */
+ * midway; then error says why, and what it had told by then was given out. A key that comes or goes meanwhile may be among them or not. */
 bool walk(const struct cli *cli, const char *server, walk_each *each, void *context, char *error, size_t error_size);
 
 #endif

@@ -7,6 +7,7 @@ import base64
 import json
 import os
 import re
+import select
 import shutil
 import signal
 import subprocess
@@ -14,7 +15,7 @@ import sys
 import time
 import traceback
 
-from world import ENV, MEND, PATIENCE_S, SOURCE, Lines, Memcached, Terminal, await_fact, home, mend, nobody, on_terminal, shell
+from world import ENV, MEND, PATIENCE_S, SOURCE, Lines, Memcached, Terminal, await_fact, die_with_parent, home, mend, nobody, on_terminal, shell, usual_config
 
 COMMANDS = ['get', 'set', 'add', 'replace', 'append', 'prepend', 'cas', 'delete', 'touch', 'incr', 'decr', 'exists', 'ping', 'servers',
             'stats', 'which', 'keys', 'dump', 'restore', 'flush', 'top', 'watch', 'bench']
@@ -268,7 +269,7 @@ def test_servers_option_then_environment_then_file():
         assert mend('get', 'who', env={'XDG_CONFIG_HOME': path('xdg')}).out == b'c'
         assert mend('-c', path('xdg/mend/config'), 'get', 'who').out == b'c'
     finally:
-        shutil.rmtree(path('.config'))
+        usual_config()
     c.kill()
 
 
@@ -365,6 +366,19 @@ def test_keys():
     assert mend('keys', servers=both).out == b''
 
 
+def test_a_long_list_holds_up_nobody():
+    """Not its reader, who is slow, nor a dump's own gets, nor other clients."""
+    clean()
+    a.ask(b''.join(b'set some:key:%d 0 0 1 noreply\r\nx\r\n' % i for i in range(100000)) + b'mn\r\n', b'MN\r\n')
+    slow = subprocess.Popen([MEND, 'keys'], env=dict(ENV, MEND_SERVERS=a.name), stdout=subprocess.PIPE, preexec_fn=die_with_parent)
+    select.select([slow.stdout], [], [], PATIENCE_S)  # it has begun, and then waits for us
+    for _ in range(3):
+        r = mend('dump', '-j', '-o', path('all'), servers=a.name)
+        os.remove(path('all'))
+        assert r.code == 0 and lines(r)[0]['dumped'] == 100000, r
+    assert len(slow.communicate(timeout=PATIENCE_S)[0].split()) == 100000
+
+
 def test_a_closed_pipe_is_silent():
     clean()
     fill(['k%d' % i for i in range(20000)])
@@ -378,6 +392,7 @@ def everything():
     found = {}
     for name in mend('keys', servers=both).out.split():
         one = lines(mend('get', '-j', '-', servers=both, stdin=name + b'\n'))[0]
+        assert one['status'] == 'MEND_OK', one
         found[name] = (one.get('value', one.get('value_base64')), one['flags'], one['ttl_s'] is None)
     return found
 

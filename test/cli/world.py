@@ -29,6 +29,17 @@ PATIENCE_S = 20  # for a fact to become one; never how long anything takes
 home = tempfile.mkdtemp(prefix='mend-cli-')
 atexit.register(shutil.rmtree, home, ignore_errors=True)
 
+
+
+def usual_config():
+    """Nothing but more patience than a person has: the machine may be busy."""
+    os.makedirs(os.path.join(home, '.config/mend'), exist_ok=True)
+    with open(os.path.join(home, '.config/mend/config'), 'w') as file:
+        file.write('timeout_ms = 10000\n')
+
+
+usual_config()
+
 ENV = {
     'PATH': os.path.dirname(MEND) + ':' + os.environ.get('PATH', '/usr/bin:/bin'),
     'HOME': home,
