@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "bytes.h"
@@ -61,6 +62,15 @@ const char *say_ink(FILE *file, const char *code)
 {
     const char *no = getenv("NO_COLOR");
     return say_is_terminal(file) && !(no && *no) ? code : "";
+}
+
+int say_room_behind(int columns)
+{
+    struct winsize size;
+
+    if (!isatty(STDOUT_FILENO) || ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col == 0)
+        return 1000;
+    return size.ws_col > columns + 10 ? size.ws_col - columns : 10;
 }
 
 static const struct {

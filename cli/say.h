@@ -21,6 +21,7 @@ bool say_flushed(void);
 
 bool        say_is_terminal(FILE *file);               /* one that can draw: not TERM=dumb */
 const char *say_ink(FILE *file, const char *code);     /* the escape sequence, or "" where there are no colours */
+int         say_room_behind(int columns);              /* how many bytes of words fit there on stdout's line: to a terminal's edge, else any */
 const char *say_state(mend_state state);               /* "up" */
 const char *say_state_ink(mend_state state);           /* its colour's escape sequence */
 enum { WORDS_MAX = 32 };

@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "cli.h"
@@ -23,16 +22,6 @@ static int name_width(const char *const *names, size_t n)
         if ((int)strlen(names[i]) > width)
             width = (int)strlen(names[i]);
     return width;
-}
-
-/* How many bytes of words fit behind `used` columns: on a terminal to its edge, else all. */
-static int room_behind(int used)
-{
-    struct winsize size;
-
-    if (!isatty(STDOUT_FILENO) || ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col == 0)
-        return 1000;
-    return size.ws_col > used + 10 ? size.ws_col - used : 10;
 }
 
 /* ---- All at the same time, a thread each: one that hangs holds up no other ---------------------- */
@@ -118,7 +107,7 @@ static void print_ping(const struct visit *v, int width)
         printf("%-*s  %s\n", width, v->server, clock_words(words, v->took_ns));
     } else {
         printf("%-*s  %sDOWN%s  %.*s\n", width, v->server, say_ink(stdout, say_state_ink(MEND_STATE_DOWN)), say_ink(stdout, "\033[0m"),
-               room_behind(width + 8), v->error);
+               say_room_behind(width + 8), v->error);
     }
 }
 
@@ -183,7 +172,7 @@ static void list(const mend_server *s, void *context)
         list_json(s);
     else
         printf("%-*s  %s%-8s%s  %6u  %-8s  %.*s\n", l->width, s->name, say_ink(stdout, say_state_ink(s->state)), say_state(s->state),
-               say_ink(stdout, "\033[0m"), s->weight, s->protocol, room_behind(l->width + 30), s->why);
+               say_ink(stdout, "\033[0m"), s->weight, s->protocol, say_room_behind(l->width + 30), s->why);
 }
 
 int run_servers(struct cli *cli, int argc, char **argv)

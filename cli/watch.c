@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "cli.h"
 #include "demo/clock.h"
@@ -28,15 +29,19 @@ struct watch {
     int64_t         interval_ns;
 };
 
-static const char *time_of_day(char *text, size_t size)
+/* For programs with the zone, for files with the day, on a terminal without, for there is little room. */
+static const char *time_of_day(const struct watch *w, char *text, size_t size)
 {
+    const char     *format = w->cli->opt.json ? "%Y-%m-%dT%H:%M:%S" : isatty(STDOUT_FILENO) ? "%H:%M:%S" : "%Y-%m-%d %H:%M:%S";
     struct timespec now;
     struct tm       day;
 
     clock_gettime(CLOCK_REALTIME, &now);
     localtime_r(&now.tv_sec, &day);
-    size_t n = strftime(text, size, "%Y-%m-%d %H:%M:%S", &day);
-    snprintf(text + n, size - n, ".%03d", (int)(now.tv_nsec / 1000000));
+    size_t n = strftime(text, size, format, &day);
+    n += (size_t)snprintf(text + n, size - n, ".%03d", (int)(now.tv_nsec / 1000000));
+    if (w->cli->opt.json)
+        strftime(text + n, size - n, "%z", &day);
     return text;
 }
 
@@ -53,18 +58,29 @@ static void print_json(const char *time, const mend_server *s, const char *what,
     json_line(line);
 }
 
+static void print_line(const char *time, const mend_server *s, const char *what, const char *ink, const char *words)
+{
+    int name = (int)strlen(s->name) > 21 ? (int)strlen(s->name) : 21;
+    int columns = (int)strlen(time) + 2 + name + 1 + (int)strlen(what);
+
+    printf("%s  %-*s %s%s%s", time, name, s->name, say_ink(stdout, ink), what, say_ink(stdout, "\033[0m"));
+    if (*words)
+        printf("  %.*s", say_room_behind(columns + 2), words);
+    printf("\n");
+}
+
 /* what: a word, for programs; words: for people. outage_ms: -1: none. */
 static void print(struct watch *w, const mend_server *s, const char *what, const char *ink, const char *words, int64_t outage_ms)
 {
-    char time[40];
+    char time[64];
 
     pthread_mutex_lock(&w->printing);
     if (w->left) {
-        time_of_day(time, sizeof time);
+        time_of_day(w, time, sizeof time);
         if (w->cli->opt.json)
             print_json(time, s, what, s->why, outage_ms);
         else
-            printf("%s  %-21s %s%s%s%s%s\n", time, s->name, say_ink(stdout, ink), what, say_ink(stdout, "\033[0m"), *words ? "  " : "", words);
+            print_line(time, s, what, ink, words);
         fflush(stdout);
         w->left--;
     }
@@ -86,7 +102,7 @@ static void on_event(const mend_event *event, void *context)
         print(w, s, "back", say_state_ink(MEND_STATE_UP), words, event->outage_ms);
         break;
     case MEND_EVENT_JOURNAL_OVERFLOW: print(w, s, "overflow", say_state_ink(MEND_STATE_DOUBTFUL), "more lost writes than can be kept", -1); break;
-    case MEND_EVENT_ALL_DOWN: print(w, s, "all-down", say_state_ink(MEND_STATE_DOWN), "no server can be asked: perhaps it is our own network", -1); break;
+    case MEND_EVENT_ALL_DOWN: print(w, s, "all-down", say_state_ink(MEND_STATE_DOWN), "perhaps it is our own network", -1); break;
     }
 }
 

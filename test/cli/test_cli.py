@@ -459,6 +459,13 @@ def test_a_dump_that_was_cut_is_gone_on_with():
         r = mend('dump', '--resume', '-o', path('cut'), servers=both)
         assert r.code == 0, (size, r)
         assert sorted(open(path('cut'), 'rb').read().splitlines()) == sorted(whole.splitlines()), size
+    # Nothing is left to write over the half of a record.
+    begins = [match.start() for match in re.finditer(rb'set k', whole)]
+    with open(path('cut'), 'wb') as file:
+        file.write(whole[:begins[11] - 3])
+    clean()
+    assert mend('dump', '--resume', '-o', path('cut'), servers=both).code == 0
+    assert open(path('cut'), 'rb').read() == whole[:begins[10]] + b'mn\r\n'
     r = mend('dump', '-r', '-o', path('whole'), servers=both)
     assert r.code == 0 and b'complete' in r.err and open(path('whole'), 'rb').read() == whole, r
     with open(path('cut'), 'wb') as file:
@@ -672,7 +679,7 @@ def test_top_and_watch_without_colours_or_utf8():
         assert '\033[' not in t.run('capture-pane', '-p', '-e').replace('\033[0m', '').replace('\033[39m', ''), 'a colour'
         t.press('q')
         t.type('clear; mend watch\n')
-        t.await_screen(lambda s: len(re.findall(r'^\d{4}-.* up$', s, re.M)) == 2, 'two lines of watch')
+        t.await_screen(lambda s: len(re.findall(r'^\d\d:\d\d:\d\d\.\d{3}  127.* up$', s, re.M)) == 2, 'two lines of watch')
         t.press('C-c')
         t.await_screen(lambda s: s.rstrip().endswith('$'), 'a prompt')
         t.type('echo "code $?"\n')
@@ -680,6 +687,23 @@ def test_top_and_watch_without_colours_or_utf8():
 
 
 test_top_and_watch_without_colours_or_utf8.needs = needs_tmux
+
+
+def test_watch_in_a_narrow_terminal():
+    c, dead = Memcached(), nobody()
+    with Terminal(c.name + ',' + dead) as t:
+        t.type('clear; mend watch -i 50ms -w 200ms\n')
+        t.await_screen(lambda s: re.search(r'%s +up$' % c.name, s, re.M), 'up')
+        c.pause()
+        t.await_screen(lambda s: re.search(r'%s +down  no answer to' % c.name, s, re.M) and 'all-down' in s, 'down')
+        c.resume()
+        screen = t.await_screen(lambda s: re.search(r'%s +back  after' % c.name, s, re.M), 'back')
+        told = [line for line in screen.splitlines() if line and '$ ' not in line]
+        assert all(re.match(r'\d\d:\d\d:\d\d\.\d{3}  127\.', line) for line in told), screen  # a line that wraps begins otherwise
+    c.kill()
+
+
+test_watch_in_a_narrow_terminal.needs = needs_tmux
 
 
 def test_top_as_json():
