@@ -291,8 +291,11 @@ static mend_client *open_client(const struct cli *cli, const mend_config *config
 
 mend_client *cli_client(struct cli *cli)
 {
-    if (!cli->client)
-        cli->client = open_client(cli, &cli->config);
+    if (cli->client)
+        return cli->client;
+    cli->client = open_client(cli, &cli->config);
+    if (cli->config.gutter)
+        mend_ping(cli->client, NULL); /* a call for a server that has no verdict yet is not always stood in for */
     return cli->client;
 }
 
@@ -300,6 +303,7 @@ mend_client *cli_client_of(const struct cli *cli, const char *server)
 {
     mend_config config = cli->config;
     config.servers = server;
+    config.gutter = NULL;
     return open_client(cli, &config);
 }
 

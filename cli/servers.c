@@ -156,6 +156,7 @@ static void list_json(const mend_server *s)
     json_number(line, "failures", s->failures);
     json_number(line, "connections", s->connections);
     json_number(line, "weight", s->weight);
+    json_object_object_add(line, "gutter", json_object_new_boolean(s->gutter));
     json_text(line, "protocol", s->protocol);
     json_number(line, "journal_keys", (int64_t)s->journal_keys);
     json_unsigned(line, "journal_deleted", s->journal_deleted);
@@ -166,13 +167,16 @@ static void list_json(const mend_server *s)
 static void list(const mend_server *s, void *context)
 {
     struct listing *l = context;
+    char            weight[16] = "gutter";
 
+    if (!s->gutter)
+        snprintf(weight, sizeof weight, "%u", s->weight);
     l->worst = cli_worse(l->worst, s->state == MEND_STATE_UP ? DONE : UNAVAILABLE);
     if (l->cli->opt.json)
         list_json(s);
     else
-        printf("%-*s  %s%-8s%s  %6u  %-8s  %.*s\n", l->width, s->name, say_ink(stdout, say_state_ink(s->state)), say_state(s->state),
-               say_ink(stdout, "\033[0m"), s->weight, s->protocol, say_room_behind(l->width + 30), s->why);
+        printf("%-*s  %s%-8s%s  %6s  %-8s  %.*s\n", l->width, s->name, say_ink(stdout, say_state_ink(s->state)), say_state(s->state),
+               say_ink(stdout, "\033[0m"), weight, s->protocol, say_room_behind(l->width + 30), s->why);
 }
 
 int run_servers(struct cli *cli, int argc, char **argv)

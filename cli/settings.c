@@ -72,69 +72,59 @@ static char *kept(const char *text)
 
 /* ---- Settings by name -------------------------------------------------------------- */
 
-static void set_servers(struct cli *cli, const char *value, const char *from)
-{
-    cli->config.servers = kept(value);
-    cli->servers_from = kept(from);
-}
+enum kind { TEXT, INT, BYTES, DISTRIBUTION };
 
-static void set_distribution(struct cli *cli, const char *value, const char *from)
-{
-    char names[200] = "";
-
-    for (size_t i = 0; i < distributions_count; i++) {
-        if (strcmp(distributions[i].name, value) == 0) {
-            cli->config.distribution = distributions[i].value;
-            return;
-        }
-        snprintf(names + strlen(names), sizeof names - strlen(names), "%s%s", i ? ", " : "", distributions[i].name);
-    }
-    fail(USAGE, "%s: there is no distribution \"%s\": say %s", from, value, names);
-}
-
-static void set_trial_key(struct cli *cli, const char *value, const char *from)
-{
-    (void)from;
-    cli->config.trial_key = kept(value);
-}
-
-static void set_timeout(struct cli *cli, const char *value, const char *from)
-{
-    cli->config.timeout_ms = (int)settings_number(from, value, 1, INT_MAX);
-}
-
-static void set_failures(struct cli *cli, const char *value, const char *from)
-{
-    cli->config.failures_allowed = (int)settings_number(from, value, 1, INT_MAX);
-}
-
-static void set_heal_max(struct cli *cli, const char *value, const char *from)
-{
-    cli->config.heal_max_ms = (int)settings_number(from, value, 1, INT_MAX);
-}
-
-static void set_value_max(struct cli *cli, const char *value, const char *from)
-{
-    cli->config.value_max_bytes = settings_number(from, value, 1, INT_MAX);
-}
-
+/* A new field of mend_config is a row here, and a word in mend(1). */
 static const struct {
     const char *name;
-    void (*set)(struct cli *cli, const char *value, const char *from);
+    enum kind   kind;
+    size_t      field;
 } settings[] = {
-    {"servers", set_servers},           {"timeout_ms", set_timeout},   {"distribution", set_distribution},
-    {"failures_allowed", set_failures}, {"heal_max_ms", set_heal_max}, {"value_max_bytes", set_value_max},
-    {"trial_key", set_trial_key},
+    {"servers", TEXT, offsetof(mend_config, servers)},
+    {"timeout_ms", INT, offsetof(mend_config, timeout_ms)},
+    {"distribution", DISTRIBUTION, offsetof(mend_config, distribution)},
+    {"failures_allowed", INT, offsetof(mend_config, failures_allowed)},
+    {"heal_max_ms", INT, offsetof(mend_config, heal_max_ms)},
+    {"value_max_bytes", BYTES, offsetof(mend_config, value_max_bytes)},
+    {"trial_key", TEXT, offsetof(mend_config, trial_key)},
+    {"gutter", TEXT, offsetof(mend_config, gutter)},
+    {"gutter_ttl_s", INT, offsetof(mend_config, gutter_ttl_s)},
 };
-enum { SETTINGS = sizeof settings / sizeof *settings };
+enum { SETTINGS = sizeof settings / sizeof *settings, NAMES_MAX = 200 };
+
+static mend_distribution distribution_of(const char *name, const char *from)
+{
+    char names[NAMES_MAX] = "";
+
+    for (size_t i = 0; i < distributions_count; i++) {
+        if (strcmp(distributions[i].name, name) == 0)
+            return distributions[i].value;
+        snprintf(names + strlen(names), sizeof names - strlen(names), "%s%s", i ? ", " : "", distributions[i].name);
+    }
+    fail(USAGE, "%s: there is no distribution \"%s\": say %s", from, name, names);
+}
+
+static void set(mend_config *config, size_t setting, const char *value, const char *from)
+{
+    void *field = (char *)config + settings[setting].field;
+
+    switch (settings[setting].kind) {
+    case TEXT: *(const char **)field = kept(value); break;
+    case INT: *(int *)field = (int)settings_number(from, value, 1, INT_MAX); break;
+    case BYTES: *(int64_t *)field = settings_number(from, value, 1, INT64_MAX); break;
+    case DISTRIBUTION: *(mend_distribution *)field = distribution_of(value, from); break;
+    }
+}
 
 void settings_set(struct cli *cli, const char *name, const char *value, const char *from)
 {
-    char names[200] = "";
+    char names[NAMES_MAX] = "";
 
     for (size_t i = 0; i < SETTINGS; i++) {
         if (strcmp(settings[i].name, name) == 0) {
-            settings[i].set(cli, value, from);
+            set(&cli->config, i, value, from);
+            if (settings[i].field == offsetof(mend_config, servers))
+                cli->servers_from = kept(from);
             return;
         }
         snprintf(names + strlen(names), sizeof names - strlen(names), "%s%s", i ? ", " : "", settings[i].name);

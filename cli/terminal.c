@@ -52,7 +52,7 @@ void terminal_close(void)
         return;
     opened = false;
     put(end, sizeof end - 1);
-    tcsetattr(STDIN_FILENO, TCSAFLUSH, &before);
+    tcsetattr(STDIN_FILENO, TCSADRAIN, &before);
 }
 
 void terminal_size(int *rows, int *columns)

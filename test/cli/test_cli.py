@@ -273,6 +273,18 @@ def test_servers_option_then_environment_then_file():
     c.kill()
 
 
+def test_a_gutter_is_a_setting():
+    dead = nobody()
+    with open(path('gutter'), 'w') as file:
+        file.write('servers = %s\ngutter = %s\ngutter_ttl_s = 30\ntimeout_ms = 10000\n' % (dead, a.name))
+    assert mend('-c', path('gutter'), 'set', 'k', 'stood in for').code == 0
+    assert lines(mend('-c', path('gutter'), 'get', '-j', 'k'))[0]['server'] == a.name
+    assert lines(mend('get', '-j', 'k', servers=a.name))[0]['ttl_s'] <= 30
+    states = lines(mend('-c', path('gutter'), 'servers', '-j'))
+    assert [(s['server'], s['state'] == 'up', s['gutter']) for s in states] == [(dead, False, False), (a.name, True, True)], states
+    assert [p['status'] for p in lines(mend('-c', path('gutter'), 'ping', '-j'))] == ['MEND_E_DOWN', 'MEND_OK']
+
+
 def test_a_bad_file_is_named_with_its_line():
     for text, line, words in (('\n# fine\nservers\n', 3, ['NAME = VALUE']), ('timeout = 5\n', 1, ['"timeout"', 'timeout_ms']),
                               ('servers = x\ntimeout_ms = soon\n', 2, ['"soon"']), ('servers =\n', 1, ['no value']),
@@ -678,6 +690,7 @@ def test_top_and_watch_without_colours_or_utf8():
         t.await_screen(lambda s: re.search(r'^  +[_.:=+*#-]{5,}$', s, re.M), 'a history in ASCII')
         assert '\033[' not in t.run('capture-pane', '-p', '-e').replace('\033[0m', '').replace('\033[39m', ''), 'a colour'
         t.press('q')
+        t.await_screen(lambda s: re.search(r'^\$ *$', s, re.M), 'a prompt')
         t.type('clear; mend watch\n')
         t.await_screen(lambda s: len(re.findall(r'^\d\d:\d\d:\d\d\.\d{3}  127.* up$', s, re.M)) == 2, 'two lines of watch')
         t.press('C-c')
