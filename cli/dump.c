@@ -117,6 +117,8 @@ static bool look(struct dump *d, const char *server)
     if (answered) {
         d->items += (uint64_t)stat_number(stats, "curr_items");
         d->ahead_s = stat_number(stats, "time") - (int64_t)time(NULL);
+        if (d->ahead_s >= -1 && d->ahead_s <= 1)
+            d->ahead_s = 0; /* both count whole seconds: this much is between any two */
     } else {
         snprintf(d->error, sizeof d->error, "%s: %s", server, raw->error);
     }
