@@ -145,7 +145,7 @@ typedef enum mend_state {
 } mend_state;
 
 typedef struct mend_server {
-    const char *name;           /* "10.0.0.1:11211", "[::1]:11211", "unix:/run/memcached.sock" */
+    const char *name;           /* "10.0.0.1:11211", "[::1]:11211", "tls://cache.example:11211", "unix:/run/memcached.sock" */
     mend_state  state;
     int64_t     since_ms;       /* for how long it has been in this state; DOWN and TRIAL are one outage */
     const char *why;            /* the last failure in words, "" if there was none */
@@ -192,6 +192,17 @@ typedef enum mend_compression {
     MEND_COMPRESSION_PYMEMCACHE = 4 /* pymemcache's CompressedSerde: zlib, flag 8 */
 } mend_compression;
 
+/* How to speak TLS with the servers that are listed as tls://...: 1.2 at least, 1.3 by default. All zeros: their certificates
+ * are checked against the system's authorities and their own hosts. Copied by mend_open, which reads the files (PEM). */
+typedef struct mend_tls {
+    const char *ca_file;          /* the authorities to trust: the system's */
+    const char *certificate_file; /* ours, and those that lead to an authority, for servers that ask for one: none */
+    const char *key_file;         /* the key of it, without a passphrase: in certificate_file */
+    const char *server_name;      /* what the servers' certificates must be for, a name or an address: each server's own host, as listed */
+    bool        insecure_no_verification; /* takes any certificate, and so anybody for the server */
+    uintptr_t   reserved[6];      /* zero */
+} mend_tls;
+
 /* How a client is to be. Filled in with MEND_CONFIG(.field = ...) in C, or from
  * MEND_CONFIG_INIT in C and C++. Copied by mend_open. */
 typedef struct mend_config {
@@ -201,7 +212,7 @@ typedef struct mend_config {
      * ignored; the port is 11211 where none is given. "*3" behind a server gives it
      * three times the share of keys; "=name" behind it is what the ring hashes in
      * place of host and port, so that a server may move and keep its keys. A server
-     * named twice has twice the share. */
+     * named twice has twice the share. "tls://" before a host or a [v6] makes it TLS; the ring does not hash that. */
     const char *servers;
 
     int timeout_ms;           /* a call's whole time, waiting and connecting included: 100 */
@@ -268,7 +279,9 @@ typedef struct mend_config {
     bool prefix_unhashed; /* the server is chosen by the key (or routing_key) without the prefix, as libmemcached does unless told to hash it. By default the
                            * prefix is hashed: its MEMCACHED_BEHAVIOR_HASH_WITH_PREFIX_KEY */
 
-    uintptr_t reserved[7]; /* zero */
+    const mend_tls *tls; /* for servers listed as tls://...; given without one it is MEND_E_ARGUMENT, as are such servers where the library was built without TLS */
+
+    uintptr_t reserved[6]; /* zero */
 } mend_config;
 
 #ifdef __cplusplus

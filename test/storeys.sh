@@ -92,14 +92,14 @@ rules() {
     done
 }
 
-exports() { # LIBRARY: has what mend.h declares, no more, and needs nothing but the C library, libmd and what values are compressed with
+exports() { # LIBRARY: has what mend.h declares, no more, and needs nothing but the C library, libmd what values are compressed with and, if it has TLS, OpenSSL
     local declared exported needed
     declared=$(grep -oE '^MEND_API [^(]*\(' include/mend.h | grep -oE 'mend_[a-z_]+\($' | tr -d '(' | sort)
     exported=$(nm -D --defined-only "$1" | awk '{ sub(/@.*/, "", $3); print $3 }' | sort)
     needed=$(readelf -d "$1" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p')
     tell 'exported, and not in mend.h' < <(comm -13 <(echo "$declared") <(echo "$exported") | sed "s|^|$1:0: |")
     tell 'in mend.h, and not exported' < <(comm -23 <(echo "$declared") <(echo "$exported") | sed 's|^|include/mend.h:0: |')
-    tell 'needed at run time' < <(grep -Ev '^(libc\.so\.6|libc\.musl-.*|libmd\.so\.0|libz\.so\.1|libzstd\.so\.1|libpthread\.so\.0|ld-linux.*)$' <<<"$needed" | sed "s|^|$1:0: |")
+    tell 'needed at run time' < <(grep -Ev '^(libc\.so\.6|libc\.musl-.*|libmd\.so\.0|libz\.so\.1|libzstd\.so\.1|lib(ssl|crypto)\.so\.3|libpthread\.so\.0|ld-linux.*)$' <<<"$needed" | sed "s|^|$1:0: |")
 }
 
 # ---- The proof: every sin must be found, and what only looks like one must not. ----

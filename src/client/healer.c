@@ -599,7 +599,7 @@ static void expire(struct server *s, nstime now)
     }
     snprintf(why, sizeof why, "%s within %d ms",
              !t->link                                 ? "the name was not resolved"
-             : t->link->conn.state == CONN_DIALING ? "no connection"
+             : t->link->conn.state == CONN_DIALING ? s->peer ? "no TLS connection" : "no connection"
                                                    : "no answer to a trial",
              s->life->client->config.timeout_ms);
     leave_listening(s);

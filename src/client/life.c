@@ -150,6 +150,7 @@ static void server_begin(struct server *s, struct life *life, size_t i, nstime n
     for (unsigned n = 0; n < SHARES; n++)
         share_init(&s->shares[n]);
     health_init(&s->health, &limits, now);
+    s->peer = s->spec->is_tls ? life->io->peer(life->io, s->spec->host) : NULL;
     atomic_init(&s->gate, gate_of(&s->health));
     atomic_init(&s->verdict_due, s->health.verdict_due);
     atomic_init(&s->back, s->health.back);
@@ -164,6 +165,8 @@ static void life_free(struct life *life)
         healer_free(life);
     for (size_t i = 0; i < life->server_count; i++) {
         pool_close(&life->servers[i]);
+        if (life->servers[i].peer)
+            life->io->peer_free(life->io, life->servers[i].peer);
         journal_free(&life->servers[i].journal);
         for (unsigned n = 0; n < SHARES; n++)
             share_free(&life->servers[i].shares[n], &c->memory);
@@ -192,7 +195,11 @@ static struct io *begin_io(const struct mend_client *c)
         .keepalive_s = c->config.tcp_keepalive_s,
         .user_timeout_ms = c->config.tcp_user_timeout_ms,
     };
-    return c->world->begin(c->world, &options);
+    struct io *io = c->world->begin(c->world, &options);
+    if (!io || !c->tls || tls_over(io, c->tls))
+        return io;
+    io->free(io);
+    return NULL;
 }
 
 static struct life *life_new(struct mend_client *c)
@@ -217,6 +224,8 @@ static struct life *life_new(struct mend_client *c)
         if (pthread_mutex_init(&life->servers[i].lock, NULL) != 0)
             goto fail;
         life->server_count++;
+        if (life->servers[i].spec->is_tls && !life->servers[i].peer)
+            goto fail;
     }
     if (!healer_new(life))
         goto fail;

@@ -24,6 +24,7 @@
 #include "core/ring.h"
 #include "core/servers.h"
 #include "world/io.h"
+#include "world/io_tls.h"
 #include "world/pump.h"
 
 struct trial;
@@ -34,6 +35,7 @@ struct server {
     const struct server_spec *spec;
     uint64_t                  id; /* no two servers of a process have the same */
     bool                      gutter; /* no key lives here: it stands in for servers that are down */
+    struct io_peer           *peer; /* NULL: it is spoken to in the clear */
 
     /* Health, as calls see it, written under the lock: one word, so that it is always of one moment. */
     _Atomic uint64_t gate;
@@ -88,6 +90,7 @@ struct mend_client {
     struct servers        gutter;      /* empty: */
     struct ring          *gutter_ring; /* NULL: there is none */
     struct values        *values;   /* NULL: none is packed */
+    struct tls_settings  *tls;      /* NULL: no server is spoken to in TLS */
     uint64_t              first_id; /* of its servers */
     _Atomic uint32_t     *page;     /* two words, zero in a fresh child */
     _Atomic(struct life *) life;

@@ -180,11 +180,29 @@ static mend_status build_values(struct mend_client *c, struct complaint *complai
     return MEND_E_MEMORY;
 }
 
+/* Without a server that is listed so, settings for TLS are most likely a tls:// that was forgotten. */
+static mend_status load_tls(struct mend_client *c, const mend_tls *tls, struct complaint *complaint)
+{
+    bool wanted = false;
+
+    for (size_t i = 0; i < c->servers.count; i++)
+        wanted |= c->servers.at[i].is_tls;
+    for (size_t i = 0; i < c->gutter.count; i++)
+        wanted |= c->gutter.at[i].is_tls;
+    if (wanted)
+        return tls_load(tls, &c->tls, complaint->text, sizeof complaint->text);
+    if (!tls)
+        return MEND_OK;
+    refuse(complaint, "%s", "tls: is given, and no server is listed as tls://...", 0);
+    return MEND_E_ARGUMENT;
+}
+
 /* On failure the client is to be freed. */
 static mend_status build(struct mend_client *c, const mend_config *config, mend_client **client, struct complaint *complaint)
 {
     c->config = *config;
     c->config.servers = c->config.gutter = NULL;
+    c->config.tls = NULL;
     if (!fill_numbers(&c->config, complaint))
         return MEND_E_ARGUMENT;
 
@@ -193,6 +211,8 @@ static mend_status build(struct mend_client *c, const mend_config *config, mend_
         status = servers_parse(&c->servers, config->servers, &c->memory, complaint->text, sizeof complaint->text);
     if (!status)
         status = build_gutter(c, config, complaint);
+    if (status == MEND_OK)
+        status = load_tls(c, config->tls, complaint);
     if (status)
         return status;
     c->first_id = take_ids(client_servers(c));
@@ -287,6 +307,7 @@ void client_free(struct mend_client *c)
     values_free(c->values);
     servers_free(&c->servers);
     servers_free(&c->gutter);
+    tls_unload(c->tls);
     memory_release(&memory, c->trial_key_text);
     memory_release(&memory, c->prefix_text);
     memory_release(&memory, c);

@@ -24,6 +24,7 @@ static struct link *link_new(struct server *s)
         return NULL;
     conn_init(&l->conn, &c->memory, c->trial_key, (uint64_t)c->config.value_max_bytes);
     l->sock = (struct io_sock)IO_SOCK_CLOSED;
+    l->peer = s->peer;
     return l;
 }
 

@@ -20,6 +20,7 @@ struct element {
     unsigned     port;   /* 0: unsaid */
     unsigned     weight; /* 0: unsaid */
     bool         is_unix;
+    bool         is_tls;
 };
 
 struct parse {
@@ -137,7 +138,7 @@ static bool may_be_in_host(char c, bool v6)
     return is_alphanumeric(c) || (unsigned char)c >= 0x80 || c == '-' || c == '.' || c == '_' || (v6 && (c == ':' || c == '%'));
 }
 
-/* Somebody used to URLs may well try tls://host, or tls:host, and must not be left to think that it is TLS. */
+/* Somebody used to URLs may well try ssl://host, or tls:host, and must not be left to think that it is TLS. */
 static bool has_scheme(struct slice before, struct slice after)
 {
     static const char *const schemes[] = {"tcp", "udp", "tls", "ssl", "http", "https", "memcache", "memcached"};
@@ -208,8 +209,10 @@ static mend_status read_name(struct parse *p, struct element *e, struct slice ad
         return read_host(p, e, host, false);
 
     struct slice port = skip(address, colon + 1);
+    if (has_scheme(host, port) && e->is_tls)
+        return refuse(p, "servers: %s has a scheme behind tls://", p->quoted);
     if (has_scheme(host, port))
-        return refuse(p, "servers: %s has the scheme %.*s:, and only unix: is known", p->quoted, colon < 32 ? (int)colon : 32, p->quoted + 1);
+        return refuse(p, "servers: %s has the scheme %.*s:, and only unix: and tls:// are known", p->quoted, colon < 32 ? (int)colon : 32, p->quoted + 1);
     if (find(port, 0, ":") < port.len)
         return refuse(p, "servers: %s has more than one colon (an IPv6 address is written [::1], a weight *2)", p->quoted);
     mend_status status = read_host(p, e, host, false);
@@ -222,6 +225,9 @@ static mend_status read_address(struct parse *p, struct element *e, struct slice
         return read_path(p, e, skip(address, strlen("unix:")));
     if (begins(address, "/"))
         return read_path(p, e, address);
+    e->is_tls = begins(address, "tls://");
+    if (e->is_tls)
+        address = skip(address, strlen("tls://"));
     return begins(address, "[") ? read_v6(p, e, address) : read_name(p, e, address);
 }
 
@@ -271,19 +277,21 @@ static char *copy(char *to, struct slice s)
 
 static void write_name(char *to, size_t size, const struct server_spec *spec)
 {
+    const char *scheme = spec->is_tls ? "tls://" : "";
+
     if (spec->is_unix)
         snprintf(to, size, "unix:%s", spec->host);
     else if (strchr(spec->host, ':'))
-        snprintf(to, size, "[%s]:%u", spec->host, spec->port);
+        snprintf(to, size, "%s[%s]:%u", scheme, spec->host, spec->port);
     else
-        snprintf(to, size, "%s:%u", spec->host, spec->port);
+        snprintf(to, size, "%s%s:%u", scheme, spec->host, spec->port);
 }
 
 /* Fills in the next row of the table. Its three texts lie in one block, which begins with the name. */
 static struct server_spec *make_spec(struct servers *servers, const struct element *e)
 {
     struct slice ring = e->ring.len ? e->ring : e->host;
-    size_t name_size = e->host.len + sizeof "unix:[]:65535";
+    size_t name_size = e->host.len + sizeof "tls://[]:65535";
     char *name = memory_allocate(&servers->memory, name_size + e->host.len + 1 + ring.len + 1);
     if (!name)
         return NULL;
@@ -293,6 +301,7 @@ static struct server_spec *make_spec(struct servers *servers, const struct eleme
     spec->host = copy(name + name_size, e->host);
     spec->port = (uint16_t)(e->is_unix ? 0 : e->port ? e->port : PORT_UNSAID);
     spec->is_unix = e->is_unix;
+    spec->is_tls = e->is_tls;
     spec->ring_host = copy(name + name_size + e->host.len + 1, ring);
     spec->ring_port = e->ring.len ? 0 : spec->port;
     spec->weight = 0;
@@ -353,6 +362,8 @@ static mend_status add(struct parse *p, const struct element *e)
         index++;
     for (size_t i = 0; i < last; i++) {
         bool same = same_ring(&servers->at[i], made);
+        if (i == index && servers->at[i].is_tls != made->is_tls)
+            return refuse(p, "servers: %s was named before %s tls://", p->quoted, made->is_tls ? "without" : "with");
         if (i == index && !same)
             return refuse(p, "servers: %s was named before with another ring name, or with none", p->quoted);
         if (i != index && same)

@@ -2,7 +2,7 @@
  *
  *     list     server [, server]...
  *     server   address [*weight] [=ring-name]          the last two in either order
- *     address  host, host:port, [v6], [v6]:port, unix:/path, or a bare /path, as gomemcache has it
+ *     address  host, host:port, [v6], [v6]:port, each also behind tls://; unix:/path, or a bare /path, as gomemcache has it
  *
  * White space may stand around a server, a '*' and a '=', and nowhere else. So no
  * path of a socket may have any, nor a comma, a '*' or a '='.
@@ -30,11 +30,12 @@ enum {
 };
 
 struct server_spec {
-    const char *name;      /* for people and replies: "10.0.0.1:11211", "[::1]:11211", "unix:/run/m.sock" */
+    const char *name;      /* for people and replies: "10.0.0.1:11211", "[::1]:11211", "tls://m1:11211", "unix:/run/m.sock" */
     const char *host;      /* without brackets; or the path of a Unix socket */
     uint16_t    port;      /* 0 of a Unix socket */
     bool        is_unix;
-    const char *ring_host; /* what rings hash: the ring name, else the host as written, without brackets */
+    bool        is_tls;
+    const char *ring_host; /* what rings hash: the ring name, else the host as written, without brackets or tls:// */
     unsigned    ring_port; /* 0 where a ring name or a path stands alone */
     unsigned    weight;
 };

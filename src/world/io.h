@@ -29,6 +29,17 @@ enum io_result {
     IO_UNKNOWN_NAME = -8,
     IO_RESOURCES = -9, /* no descriptor, no memory, no port: this machine's trouble, not the server's */
     IO_FAILED = -10,   /* anything else */
+
+    /* Of TLS: io_tls.c tells them apart. */
+    IO_TLS_FAILED = -11,
+    IO_TLS_NONE = -12,
+    IO_TLS_VERSION = -13,
+    IO_TLS_REFUSED = -14,
+    IO_TLS_UNKNOWN = -15,
+    IO_TLS_NAME = -16,
+    IO_TLS_EXPIRED = -17,
+    IO_TLS_EARLY = -18,
+    IO_TLS_INVALID = -19,
 };
 
 const char *io_text(int result);
@@ -45,6 +56,7 @@ struct io_sock {
     int    fd;
     int    slot;  /* in the world's book of open descriptors */
     nstime armed; /* a moment: how long a recv that blocks does so; 0: it must be polled for */
+    struct io_channel *channel; /* TLS: what encrypts; else NULL. Its owner's alone, as the socket is */
 };
 
 #define IO_SOCK_CLOSED {.fd = -1, .slot = -1}
@@ -58,14 +70,17 @@ struct io_poll {
 struct io;
 struct io_thread;
 struct io_lookup;
+struct io_peer;
+struct io_tls;
 
 struct io {
     nstime (*now)(struct io *);
     int64_t (*wall_s)(struct io *); /* Unix time */
     uint64_t (*random)(struct io *);
 
-    /* Sockets. dial returns IO_AGAIN while it connects; dialed tells, once it is writable, how that ended. */
-    int (*dial)(struct io *, struct io_sock *, const struct io_address *);
+    /* Sockets. dial returns IO_AGAIN while it connects; dialed tells, once a poll for `out` says so, how that ended, or
+     * IO_AGAIN. peer: NULL, or who is to be spoken to in TLS. */
+    int (*dial)(struct io *, struct io_sock *, const struct io_address *, struct io_peer *);
     int (*dialed)(struct io *, struct io_sock *);
     ptrdiff_t (*send)(struct io *, struct io_sock *, const mend_bytes *spans, size_t n); /* bytes, at least 1, or a result */
     /* Waits for bytes: returns how many, or a result. now: when the deadline was last compared with the clock.
@@ -77,7 +92,8 @@ struct io {
     int (*look)(struct io *, struct io_sock *);  /* IO_AGAIN: quiet. IO_DONE: bytes. Else how it ended. Takes nothing */
     void (*close)(struct io *, struct io_sock *, bool reset); /* reset: what was not acknowledged is never delivered */
 
-    /* Waits until one is ready, the deadline, a signal or, with `bell`, a ring. Returns how many are ready. */
+    /* Waits until one is ready, the deadline, a signal or, with `bell`, a ring. Returns how many are ready. What is waited
+     * for may be changed into what that comes to: a handshake that is to go on may have to read first. */
     int (*poll)(struct io *, struct io_poll *, size_t n, nstime deadline, bool bell);
     void (*ring)(struct io *); /* wakes the one who polls with `bell`, now or when it next does */
 
@@ -101,9 +117,18 @@ struct io {
     int (*looked_up)(struct io *, struct io_lookup *, struct io_address *, size_t most);
     void (*lookup_drop)(struct io *, struct io_lookup *);
 
+    /* A server that is spoken to in TLS, and what is kept of its sessions. Both NULL: this world has no TLS. host is
+     * borrowed for the peer's life, which ends after its last socket's. */
+    struct io_peer *(*peer)(struct io *, const char *host); /* NULL: no memory */
+    void (*peer_free)(struct io *, struct io_peer *);
+    struct io_tls *tls; /* io_tls.c's */
+
     void (*free)(struct io *);
     void (*forked)(struct io *); /* in a child: closes every descriptor of the parent's world, and touches nothing else */
 };
+
+/* Reads a small file whole, and a NUL behind it, into memory of the C library's. NULL: errno says why. */
+char *io_read_file(const char *path, size_t *len);
 
 /* What a world is to be told when it begins. */
 struct io_options {

@@ -58,6 +58,15 @@ const char *io_text(int result)
         [-IO_UNKNOWN_NAME] = "the name cannot be resolved",
         [-IO_RESOURCES] = "this machine has no descriptor, port or memory for a connection",
         [-IO_FAILED] = "the connection failed",
+        [-IO_TLS_FAILED] = "the TLS connection failed",
+        [-IO_TLS_NONE] = "the server does not speak TLS",
+        [-IO_TLS_VERSION] = "the server speaks no version of TLS, or no cipher, that is spoken here",
+        [-IO_TLS_REFUSED] = "the server refused our certificate, or that we have none (certificate_file)",
+        [-IO_TLS_UNKNOWN] = "the server's certificate is by nobody who is trusted here (ca_file)",
+        [-IO_TLS_NAME] = "the server's certificate is for another name (server_name)",
+        [-IO_TLS_EXPIRED] = "the server's certificate has expired",
+        [-IO_TLS_EARLY] = "the server's certificate is not valid yet",
+        [-IO_TLS_INVALID] = "the server's certificate is not valid",
     };
     return texts[-result];
 }
@@ -225,11 +234,12 @@ static int connected(struct io_sock *s)
     return flags >= 0 && fcntl(s->fd, F_SETFL, flags & ~O_NONBLOCK) == 0 ? IO_DONE : IO_FAILED;
 }
 
-static int world_dial(struct io *io, struct io_sock *s, const struct io_address *to)
+static int world_dial(struct io *io, struct io_sock *s, const struct io_address *to, struct io_peer *peer)
 {
     struct posix          *p = world_of(io);
     const struct sockaddr *address = (const struct sockaddr *)to->bytes;
 
+    (void)peer; /* what TLS is, io_tls.c knows */
     int fd = socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
         return result_of(errno);
@@ -611,6 +621,31 @@ static int world_address(struct io *io, const char *host, uint16_t port, bool is
     keep_address(to, list);
     freeaddrinfo(list);
     return IO_DONE;
+}
+
+/* ---- Files ---- */
+
+char *io_read_file(const char *path, size_t *len)
+{
+    enum { FILE_MAX = 1024 * 1024 }; /* the certificates of all the authorities there are come to a quarter of it */
+    char *bytes = malloc(FILE_MAX + 1);
+    FILE *file = bytes ? fopen(path, "re") : NULL;
+    if (!file) {
+        free(bytes);
+        return NULL;
+    }
+
+    *len = fread(bytes, 1, FILE_MAX + 1, file);
+    int error = ferror(file) ? errno : *len > FILE_MAX ? EFBIG : 0;
+    fclose(file);
+    char *fitting = error ? NULL : realloc(bytes, *len + 1);
+    if (!fitting) {
+        free(bytes);
+        errno = error ? error : ENOMEM;
+        return NULL;
+    }
+    fitting[*len] = '\0';
+    return fitting;
 }
 
 /* ---- The world's own life ---- */

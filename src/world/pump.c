@@ -46,7 +46,7 @@ bool link_dial(struct link *l, struct io *io, const struct io_address *to, enum 
         return false;
     l->pooled = l->late = l->waited = false;
     l->to = *to;
-    dial_ended(l, io->dial(io, &l->sock, to));
+    dial_ended(l, io->dial(io, &l->sock, to, l->peer));
     return true;
 }
 

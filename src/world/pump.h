@@ -22,6 +22,7 @@ struct link {
     struct conn       conn;
     struct io_sock    sock;
     struct io_address to;
+    struct io_peer   *peer;       /* who is spoken to in TLS; NULL: in the clear. Borrowed */
     uint32_t          generation; /* of the server's health, when it was dialed */
     nstime            idle_since; /* in the pool: since when */
     nstime            taken;      /* from it: when, by the call that has it */

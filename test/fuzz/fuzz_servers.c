@@ -90,7 +90,7 @@ static void check_table(const struct servers *s)
 /* A host that is called "unix" can only be written without its port: its name, unix:11211, would be taken for a path. */
 static const char *written(const struct server_spec *at)
 {
-    return strcmp(at->host, "unix") == 0 ? at->host : at->name;
+    return strcmp(at->host, "unix") == 0 && !at->is_tls ? at->host : at->name;
 }
 
 /* One server as it might have been written: name, weight, and a ring name if it has one of its own. */
@@ -136,7 +136,7 @@ static void check_again(const struct servers *s, const struct memory *memory)
     for (size_t i = 0; i < s->count; i++) {
         const struct server_spec *a = &s->at[i], *b = &again.at[i];
         must(strcmp(a->name, b->name) == 0 && strcmp(a->host, b->host) == 0 && strcmp(a->ring_host, b->ring_host) == 0);
-        must(a->port == b->port && a->is_unix == b->is_unix && a->ring_port == b->ring_port && a->weight == b->weight);
+        must(a->port == b->port && a->is_unix == b->is_unix && a->is_tls == b->is_tls && a->ring_port == b->ring_port && a->weight == b->weight);
     }
     servers_free(&again);
     free(text);

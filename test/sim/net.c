@@ -777,11 +777,12 @@ static struct line *line_of(struct io *io, const struct io_sock *s)
     return n->lines[s->fd - 3];
 }
 
-static int io_dial(struct io *io, struct io_sock *s, const struct io_address *to)
+static int io_dial(struct io *io, struct io_sock *s, const struct io_address *to, struct io_peer *peer)
 {
     struct net    *n = net_of(io);
     struct place   place;
 
+    (void)peer; /* nobody dreams of TLS */
     memcpy(&place, to->bytes, sizeof place);
     if (to->len != sizeof place || place.server >= n->count) {
         dream_fail(n->dream, "an address was dialed that nobody gave");

@@ -30,7 +30,9 @@ static void layout(void **state)
             AT(mend_config, journal_bytes_max, 112), AT(mend_config, journal_keys_max, 120), AT(mend_config, on_journal_overflow, 124),
             AT(mend_config, zombie_ms, 128), AT(mend_config, gutter, 136), AT(mend_config, gutter_ttl_s, 144),
             AT(mend_config, compress_above_bytes, 148), AT(mend_config, compression, 152), AT(mend_config, zstd_flag, 156), AT(mend_config, zlib_flag, 160),
-            AT(mend_config, prefix, 168), AT(mend_config, prefix_unhashed, 176), AT(mend_config, reserved, 184),
+            AT(mend_config, prefix, 168), AT(mend_config, prefix_unhashed, 176), AT(mend_config, tls, 184), AT(mend_config, reserved, 192),
+        SIZE(mend_tls, 88), AT(mend_tls, ca_file, 0), AT(mend_tls, certificate_file, 8), AT(mend_tls, key_file, 16),
+            AT(mend_tls, server_name, 24), AT(mend_tls, insecure_no_verification, 32), AT(mend_tls, reserved, 40),
         SIZE(mend_allocator, 32), AT(mend_allocator, allocate, 0), AT(mend_allocator, reallocate, 8), AT(mend_allocator, release, 16),
             AT(mend_allocator, context, 24),
         SIZE(mend_server, 104), AT(mend_server, name, 0), AT(mend_server, state, 8), AT(mend_server, since_ms, 16),
@@ -74,7 +76,8 @@ static void reserved_words(void **state)
 #define RESERVED(type, words)                                                      \
     assert_int_equal(sizeof(((type *)NULL)->reserved), (words) * sizeof(uintptr_t)); \
     assert_int_equal(offsetof(type, reserved) + sizeof(((type *)NULL)->reserved), sizeof(type))
-    RESERVED(mend_config, 7);
+    RESERVED(mend_config, 6);
+    RESERVED(mend_tls, 6);
     RESERVED(mend_call, 4);
     RESERVED(mend_store, 4);
     RESERVED(mend_count, 4);

@@ -37,10 +37,11 @@ static uint64_t chance(struct io *io)
     return 1;
 }
 
-static int dial(struct io *io, struct io_sock *s, const struct io_address *to)
+static int dial(struct io *io, struct io_sock *s, const struct io_address *to, struct io_peer *peer)
 {
     (void)io;
     (void)to;
+    (void)peer;
     s->fd = 0;
     return IO_DONE;
 }

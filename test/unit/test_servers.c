@@ -52,6 +52,11 @@ static void one_server(void **state)
         {"/run/m.sock", "unix:/run/m.sock", "/run/m.sock", 0, true, "/run/m.sock", 0, 1},
         {"unix:/a:b@c=x", "unix:/a:b@c", "/a:b@c", 0, true, "x", 0, 1},
         {"unix:/" A106, "unix:/" A106, "/" A106, 0, true, "/" A106, 0, 1},
+        {"tls://a", "tls://a:11211", "a", 11211, false, "a", 11211, 1},
+        {"tls://10.0.0.1:5*2", "tls://10.0.0.1:5", "10.0.0.1", 5, false, "10.0.0.1", 5, 2},
+        {"tls://[::1]:5=x", "tls://[::1]:5", "::1", 5, false, "x", 0, 1},
+        {"tls://unix", "tls://unix:11211", "unix", 11211, false, "unix", 11211, 1},
+        {"tls:1", "tls:1", "tls", 1, false, "tls", 1, 1},
         {"a:5*3", "a:5", "a", 5, false, "a", 5, 3},
         {"a*1000", "a:11211", "a", 11211, false, "a", 11211, 1000},
         {"a:5=b:6", "a:5", "a", 5, false, "b:6", 0, 1},
@@ -73,6 +78,7 @@ static void one_server(void **state)
         assert_string_equal(s.at->host, rows[i].host);
         assert_int_equal(s.at->port, rows[i].port);
         assert_int_equal(s.at->is_unix, rows[i].is_unix);
+        assert_int_equal(s.at->is_tls, strncmp(rows[i].name, "tls://", 6) == 0);
         assert_string_equal(s.at->ring_host, rows[i].ring_host);
         assert_int_equal(s.at->ring_port, rows[i].ring_port);
         assert_int_equal(s.at->weight, rows[i].weight);
@@ -91,6 +97,7 @@ static void many_servers(void **state)
         {" a , b:5,\n[::1] ", "a:11211 b:5 [::1]:11211 ", "012"},
         {"a*2,b,c*3", "a:11211 b:11211 c:11211 ", "001222"},
         {"a,b,a", "a:11211 b:11211 ", "010"},
+        {"a,tls://b,tls://b:11211", "a:11211 tls://b:11211 ", "011"},
         {"a,b*2,a:11211*2", "a:11211 b:11211 ", "01100"},
         {"a,a:5,a,a:6", "a:11211 a:5 a:6 ", "0102"},
         {"a=x,b,a=x*2", "a:11211 b:11211 ", "0100"},
@@ -139,13 +146,22 @@ static void refused(void **state)
         {"a, ", "number 2 of the list, \"\", is empty"},
         {",a", "number 1 of the list, \"\", is empty"},
 
-        {"tcp://x", "\"tcp://x\" has the scheme tcp:, and only unix: is known"},
-        {"a,tls://x:11211", "\"tls://x:11211\" has the scheme tls:, and only unix: is known"},
-        {"http:x", "\"http:x\" has the scheme http:, and only unix: is known"},
-        {"tcp:10.0.0.1", "\"tcp:10.0.0.1\" has the scheme tcp:, and only unix: is known"},
-        {"tls:a:11211", "\"tls:a:11211\" has the scheme tls:, and only unix: is known"},
-        {"UNIX:/a", "\"UNIX:/a\" has the scheme UNIX:, and only unix: is known"},
-        {"\x01://a", "\"?://a\" has the scheme ?:, and only unix: is known"},
+        {"tcp://x", "\"tcp://x\" has the scheme tcp:, and only unix: and tls:// are known"},
+        {"a,ssl://x:11211", "\"ssl://x:11211\" has the scheme ssl:, and only unix: and tls:// are known"},
+        {"TLS://x", "\"TLS://x\" has the scheme TLS:, and only unix: and tls:// are known"},
+        {"tls://unix:/a", "\"tls://unix:/a\" has a scheme behind tls://"},
+        {"tls://tls://a", "\"tls://tls://a\" has a scheme behind tls://"},
+        {"tls:///a", "the host of \"tls:///a\"" CHARACTER},
+        {"tls://", "\"tls://\" has no host"},
+        {"tls://a:0", "the port of \"tls://a:0\"" PORT},
+        {"tls://a,a", "\"a\" was named before with tls://"},
+        {"a=x,b,tls://a=x", "\"tls://a=x\" was named before without tls://"},
+        {"tls://a=b,b", "the ring name of \"b\" is that of tls://a:11211"},
+        {"http:x", "\"http:x\" has the scheme http:, and only unix: and tls:// are known"},
+        {"tcp:10.0.0.1", "\"tcp:10.0.0.1\" has the scheme tcp:, and only unix: and tls:// are known"},
+        {"tls:a:11211", "\"tls:a:11211\" has the scheme tls:, and only unix: and tls:// are known"},
+        {"UNIX:/a", "\"UNIX:/a\" has the scheme UNIX:, and only unix: and tls:// are known"},
+        {"\x01://a", "\"?://a\" has the scheme ?:, and only unix: and tls:// are known"},
 
         {"a:0", "the port of \"a:0\"" PORT},
         {"a:65536", "the port of \"a:65536\"" PORT},
