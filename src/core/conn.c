@@ -245,7 +245,7 @@ void conn_dialed(struct conn *c)
 
 bool conn_refused_meta(const struct conn *c)
 {
-    return c->state == CONN_BROKEN && c->broke == MEND_E_IO && c->dialect == WIRE_UNKNOWN && c->sent > 0 && !c->heard;
+    return c->state == CONN_BROKEN && c->ended && c->dialect == WIRE_UNKNOWN && c->sent > 0 && !c->heard;
 }
 
 bool conn_takes(const struct conn *c)

@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <openssl/conf.h>
@@ -64,6 +65,8 @@ struct io_channel {
     enum stage      stage;
     bool            wants_out; /* SHAKING: to go on it must write, else read. OPEN: to read on, it must write */
     bool            more;      /* more may be read than a poll of the socket tells */
+    bool            asked;     /* the server has asked for our certificate */
+    bool            heard;     /* a byte of the application's has come */
     bool            half_sent; /* a record; only its rest may be sent next */
     int             failed;    /* for good, by this result; 0: it has not */
 
@@ -184,7 +187,48 @@ static int of_reason(int reason)
     }
 }
 
-/* SSL is to do something on this socket. Whatever the application's own use of OpenSSL left in this thread's queue of errors
+/* ---- The process's end: OpenSSL takes itself down at exit, when an application may not have closed, and the healer goes on ---- */
+
+static _Atomic unsigned inside;  /* how many threads are in OpenSSL by our hand */
+static atomic_bool      leaving; /* no more go in */
+
+/* Runs before OpenSSL's own. */
+static void process_exits(void)
+{
+    enum { PATIENCE_MS = 100 }; /* a caller may be waiting there for bytes, for longer than that */
+
+    atomic_store(&leaving, true);
+    for (int i = 0; i < PATIENCE_MS && atomic_load(&inside) > 0; i++)
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+}
+
+static void prepare_for_exit(void)
+{
+    static atomic_bool prepared;
+
+    OPENSSL_init_ssl(0, NULL); /* what is registered last runs first */
+    if (!atomic_exchange(&prepared, true))
+        atexit(process_exits);
+}
+
+static void leave(void)
+{
+    atomic_fetch_sub(&inside, 1);
+}
+
+/* Before, and leave after, whatever comes to OpenSSL while there are threads. False: it is too late for that. */
+static bool enter(void)
+{
+    atomic_fetch_add(&inside, 1);
+    if (!atomic_load(&leaving))
+        return true;
+    leave();
+    return false;
+}
+
+/* ---- An SSL at work ---- */
+
+/* It is to do something on this socket. Whatever the application's own use of OpenSSL left in this thread's queue of errors
  * would be taken for ours. */
 static SSL *at_work(struct io_channel *c, struct io_sock *s)
 {
@@ -212,8 +256,20 @@ static int outcome(struct io_channel *c, int n)
         c->failed = of_reason(ERR_GET_REASON(first));
     else
         c->failed = c->result ? c->result : IO_TLS_FAILED;
+    /* In TLS 1.3 our certificate is looked at when the handshake has ended for us, and the alert that says so may be lost in a reset. */
+    if (c->stage == OPEN && c->asked && !c->heard && (c->failed == IO_RESET || c->failed == IO_CLOSED))
+        c->failed = IO_TLS_REFUSED;
     ERR_clear_error();
     return c->failed;
+}
+
+static int certificate_asked_for(SSL *ssl, void *nothing)
+{
+    struct io_channel *c = SSL_get_app_data(ssl);
+
+    (void)nothing;
+    c->asked = true;
+    return 1; /* what there is to show is shown */
 }
 
 /* ---- Sessions: a handshake that goes on from one is shorter ---- */
@@ -366,6 +422,7 @@ static const char *set_up(SSL_CTX *context, const struct tls_settings *settings,
     SSL_CTX_set_read_ahead(context, 1); /* a record's head and body in one receive */
     SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
     SSL_CTX_sess_set_new_cb(context, session_came);
+    SSL_CTX_set_cert_cb(context, certificate_asked_for, NULL);
     SSL_CTX_set_verify(context, settings->verifies ? SSL_VERIFY_PEER : SSL_VERIFY_NONE, NULL);
 
     if (!settings->ca)
@@ -470,13 +527,17 @@ static void shaken(struct io_channel *c)
 
 static int shake(struct io_channel *c, struct io_sock *s)
 {
-    int n = SSL_do_handshake(at_work(c, s));
+    if (!enter())
+        return IO_FAILED;
+    int n = SSL_do_handshake(at_work(c, s)), result = IO_DONE;
 
     c->wants_out = SSL_want_write(c->ssl);
-    if (n != 1)
-        return outcome(c, n);
-    shaken(c);
-    return IO_DONE;
+    if (n == 1)
+        shaken(c);
+    else
+        result = outcome(c, n);
+    leave();
+    return result;
 }
 
 static int tls_dial(struct io *io, struct io_sock *s, const struct io_address *to, struct io_peer *peer)
@@ -485,7 +546,10 @@ static int tls_dial(struct io *io, struct io_sock *s, const struct io_address *t
 
     if (!peer || (result != IO_DONE && result != IO_AGAIN))
         return result;
+    if (!enter())
+        return IO_FAILED;
     s->channel = channel_new(io, peer);
+    leave();
     if (!s->channel)
         return IO_RESOURCES;
     if (result == IO_AGAIN)
@@ -532,14 +596,11 @@ static mend_bytes next_record(const mend_bytes *spans, size_t n, size_t at, char
     return mend_mem(together, len);
 }
 
-static ptrdiff_t tls_send(struct io *io, struct io_sock *s, const mend_bytes *spans, size_t n)
+static ptrdiff_t channel_send(struct io_channel *c, struct io_sock *s, const mend_bytes *spans, size_t n)
 {
-    struct io_channel *c = s->channel;
-    char               together[RECORD_BYTES];
-    size_t             sent = 0;
+    char   together[RECORD_BYTES];
+    size_t sent = 0;
 
-    if (!c)
-        return io->tls->below.send(io, s, spans, n);
     while (!c->failed) {
         mend_bytes record = next_record(spans, n, sent, together);
         if (record.len == 0)
@@ -555,8 +616,19 @@ static ptrdiff_t tls_send(struct io *io, struct io_sock *s, const mend_bytes *sp
     return sent ? (ptrdiff_t)sent : c->failed;
 }
 
+static ptrdiff_t tls_send(struct io *io, struct io_sock *s, const mend_bytes *spans, size_t n)
+{
+    if (!s->channel)
+        return io->tls->below.send(io, s, spans, n);
+    if (!enter())
+        return IO_FAILED;
+    ptrdiff_t sent = channel_send(s->channel, s, spans, n);
+    leave();
+    return sent;
+}
+
 /* Reads what has come, in one receive below if need be: once that has given something, only what it gave. */
-static ptrdiff_t receive(struct io_channel *c, struct io_sock *s, const struct conn_span *room, size_t n)
+static ptrdiff_t channel_recv(struct io_channel *c, struct io_sock *s, const struct conn_span *room, size_t n)
 {
     size_t had = 0;
 
@@ -575,7 +647,7 @@ static ptrdiff_t receive(struct io_channel *c, struct io_sock *s, const struct c
             }
             at += (size_t)got;
             had += (size_t)got;
-            c->dry = true;
+            c->dry = c->heard = true;
             c->waits = NULL;
         }
     c->more = true;
@@ -584,19 +656,26 @@ static ptrdiff_t receive(struct io_channel *c, struct io_sock *s, const struct c
 
 static ptrdiff_t tls_recv_now(struct io *io, struct io_sock *s, struct conn_span *room, size_t n)
 {
-    struct io_channel *c = s->channel;
-
-    return c ? receive(c, s, room, n) : io->tls->below.recv_now(io, s, room, n);
+    if (!s->channel)
+        return io->tls->below.recv_now(io, s, room, n);
+    if (!enter())
+        return IO_FAILED;
+    ptrdiff_t got = channel_recv(s->channel, s, room, n);
+    leave();
+    return got;
 }
 
 static ptrdiff_t recv_by(struct io_channel *c, struct io_sock *s, struct conn_span *room, size_t n, nstime now, nstime deadline,
                          ptrdiff_t (*waits)(struct io *, struct io_sock *, struct conn_span *, size_t, nstime, nstime))
 {
+    if (!enter())
+        return IO_FAILED;
     c->waits = waits;
     c->now = now;
     c->deadline = deadline;
-    ptrdiff_t got = receive(c, s, room, n);
+    ptrdiff_t got = channel_recv(c, s, room, n);
     c->waits = NULL;
+    leave();
     return got;
 }
 
@@ -622,13 +701,10 @@ static ptrdiff_t tls_recv(struct io *io, struct io_sock *s, struct conn_span *ro
 }
 
 /* A session that comes while it is idle is taken, and is nothing that needs to be told. */
-static int tls_look(struct io *io, struct io_sock *s)
+static int channel_look(struct io_channel *c, struct io_sock *s)
 {
-    struct io_channel *c = s->channel;
-    char               byte;
+    char byte;
 
-    if (!c)
-        return io->tls->below.look(io, s);
     if (c->failed)
         return c->failed;
     c->dry = false;
@@ -636,6 +712,17 @@ static int tls_look(struct io *io, struct io_sock *s)
     c->more = n > 0;
     c->wants_out = SSL_want_write(c->ssl);
     return n > 0 ? IO_DONE : outcome(c, n);
+}
+
+static int tls_look(struct io *io, struct io_sock *s)
+{
+    if (!s->channel)
+        return io->tls->below.look(io, s);
+    if (!enter())
+        return IO_FAILED;
+    int result = channel_look(s->channel, s);
+    leave();
+    return result;
 }
 
 /* ---- Waiting ---- */
@@ -683,19 +770,23 @@ static int tls_poll(struct io *io, struct io_poll *polls, size_t n, nstime deadl
 
 /* ---- The end ---- */
 
+static void channel_free(struct io_channel *c, struct io_sock *s, bool goodbye)
+{
+    if (goodbye && c->stage == OPEN && !c->failed && !c->half_sent)
+        SSL_shutdown(at_work(c, s)); /* if it can be said at once */
+    SSL_set_shutdown(c->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN); /* else its session would not be used again */
+    SSL_free(c->ssl);
+    ERR_clear_error();
+    free(c);
+}
+
 static void tls_close(struct io *io, struct io_sock *s, bool reset)
 {
-    struct io_channel *c = s->channel;
-
-    if (c) {
-        if (!reset && c->stage == OPEN && !c->failed && !c->half_sent)
-            SSL_shutdown(at_work(c, s)); /* a goodbye, if it can be said at once */
-        SSL_set_shutdown(c->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN); /* else its session would not be used again */
-        SSL_free(c->ssl);
-        ERR_clear_error();
-        free(c);
-        s->channel = NULL;
+    if (s->channel && enter()) {
+        channel_free(s->channel, s, !reset);
+        leave();
     }
+    s->channel = NULL;
     io->tls->below.close(io, s, reset);
 }
 
@@ -831,9 +922,7 @@ mend_status tls_load(const mend_tls *from, struct tls_settings **to, char *error
 {
     static const mend_tls nothing;
 
-    /* An application may end without mend_close, while the healer shakes hands: OpenSSL is not to be taken down under it. If the
-     * application was first to use OpenSSL, it is its to say. */
-    OPENSSL_init_ssl(OPENSSL_INIT_NO_ATEXIT, NULL);
+    prepare_for_exit();
     *to = calloc(1, sizeof **to);
     if (!*to)
         return no_memory(error, error_size);

@@ -2,8 +2,10 @@
  *
  * The same stories run in several worlds of three servers each: the meta protocol
  * over IPv4, IPv6, a name and Unix sockets, and the classic protocol through
- * twemproxy (where that is not installed, against the classic half of hostile.h).
+ * twemproxy (where that is not installed, against the classic half of hostile.h);
+ * where the library has TLS, over that, too.
  */
+#include "support/certificates.h"
 #include "support/hostile.h"
 #include "support/memcached.h"
 #include "support/twemproxy.h"
@@ -20,12 +22,14 @@ static struct world {
     const char *host; /* of the memcacheds, as memcached_start has it */
     const char *said; /* what mend is told in its place, if that differs */
     bool        classic;
+    int         tls; /* so many of the servers, the first, are spoken to in TLS */
 
     bool             real; /* memcacheds are behind it */
     struct memcached m[SERVERS];
     struct twemproxy proxy;
     struct hostile  *fake[SERVERS];
     char             servers[512];
+    struct secured   secured;
     mend_client     *c;
 } worlds[] = {
     {.name = "meta over IPv4", .host = "127.0.0.1"},
@@ -33,11 +37,16 @@ static struct world {
     {.name = "meta by a name", .host = "127.0.0.1", .said = "localhost"},
     {.name = "meta over Unix sockets", .host = "unix"},
     {.name = "classic over IPv4", .host = "127.0.0.1", .classic = true},
+#ifdef WITH_TLS
+    {.name = "meta over TLS and IPv4", .host = "127.0.0.1", .tls = SERVERS},
+    {.name = "meta over TLS and IPv6, but for one server", .host = "::1", .tls = SERVERS - 1},
+    {.name = "meta over TLS by a name", .host = "127.0.0.1", .said = "tls://localhost", .tls = SERVERS},
+#endif
 }, *w;
 
 static mend_config config(void)
 {
-    return MEND_CONFIG(.servers = w->servers, .timeout_ms = 10000);
+    return MEND_CONFIG(.servers = w->servers, .timeout_ms = 10000, .tls = w->tls ? &w->secured.tls : NULL);
 }
 
 static int world_begins(void **state)
@@ -45,8 +54,12 @@ static int world_begins(void **state)
     (void)state;
     size_t at = 0;
     w->real = true;
+#ifdef WITH_TLS
+    if (w->tls)
+        secured_begin(&w->secured);
+#endif
     for (int i = 0; i < SERVERS; i++)
-        memcached_start(&w->m[i], w->host, NULL);
+        memcached_start(&w->m[i], w->host, i < w->tls ? w->secured.args : NULL);
     if (w->classic && !twemproxy_start(&w->proxy, w->m, SERVERS)) {
         w->real = false;
         for (int i = 0; i < SERVERS; i++)
@@ -75,6 +88,9 @@ static int world_ends(void **state)
         memcached_stop(&w->m[i]);
         hostile_stop(w->fake[i]);
     }
+#ifdef WITH_TLS
+    secured_end(&w->secured);
+#endif
     return 0;
 }
 
@@ -116,7 +132,7 @@ static long ttl_behind_us(const char *key)
     char question[300], answer[64];
     snprintf(question, sizeof question, "mg %s t\r\n", key);
     for (int i = 0; i < SERVERS && w->real; i++) {
-        int fd = raw_connect(w->m[i].host, w->m[i].port, w->m[i].path);
+        int fd = raw_connect(w->m[i].host, w->m[i].clear_port, w->m[i].path);
         assert_true(fd >= 0);
         assert_true(raw_ask(fd, question, "\r\n", answer, sizeof answer));
         close(fd);

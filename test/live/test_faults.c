@@ -7,9 +7,12 @@
  * question, whether that was done or failed (but for writes that were said to be maybe applied, where a proxy may hold
  * them for as long as it likes), and, where the server kept its memory and no write was lost, none at all.
  *
+ * The rows of TLS are the same faults, of a memcached that speaks it.
+ *
  * Packets are dropped in a network namespace of our own; where we may not have one that test is skipped, and says so.
  * Under ThreadSanitizer only the rows of sixty-four threads run: it is slow, and cannot follow a fork.
  */
+#include "support/certificates.h"
 #include "support/memcached.h"
 #include "support/network.h"
 #include "support/proxy.h"
@@ -52,6 +55,7 @@ struct fault {
     int  lasts_ms;       /* from when it is noticed, or made */
     int  down_within_ms; /* calls must return at once by then; 0: they may, or not */
     bool proxied;
+    bool tls;
     bool forgets;  /* the server starts again, empty */
     bool harmless; /* no call may fail */
     bool needs_drops;
@@ -83,6 +87,7 @@ enum { STATUS_LOW = -9, STATUS_HIGH = 5 };
 
 struct story {
     const struct fault *fault;
+    struct secured      secured;
     struct memcached    m;
     struct proxy       *proxy;
     mend_client        *client;
@@ -559,17 +564,23 @@ static void drops_none(struct story *s)
 static void begin(struct story *s, const struct fault *fault)
 {
     *s = (struct story){.fault = fault, .told = ATOMIC_FLAG_INIT};
-    memcached_start(&s->m, "127.0.0.1", fault->args);
-    const char *name = s->m.name;
+    char args[256] = "", name[128];
+#ifdef WITH_TLS
+    if (fault->tls)
+        secured_begin(&s->secured);
+#endif
+    snprintf(args, sizeof args, "%s %s", s->secured.args, fault->args ? fault->args : "");
+    memcached_start(&s->m, "127.0.0.1", args);
+    snprintf(name, sizeof name, "%s", s->m.name);
     if (fault->proxied) {
         s->proxy = proxy_start("127.0.0.1", s->m.host, s->m.port);
         must(s->proxy, "no proxy: %s", strerror(errno));
-        name = proxy_name(s->proxy);
+        snprintf(name, sizeof name, "%s%s", fault->tls ? "tls://" : "", proxy_name(s->proxy));
     }
     int count = fault->threads ? fault->threads : 8;
     s->timeout_ms = fault->timeout_ms ? fault->timeout_ms : TIMEOUT_MS;
     s->client = open_up(&MEND_CONFIG(.servers = name, .timeout_ms = s->timeout_ms, .connections_idle_max = fault->idle_max ? fault->idle_max : count,
-                                     .zombie_ms = ZOMBIE_MS, .allocator = {allocate, reallocate, release, NULL}));
+                                     .zombie_ms = ZOMBIE_MS, .tls = fault->tls ? &s->secured.tls : NULL, .allocator = {allocate, reallocate, release, NULL}));
     for (int i = 0; i < KEYS; i++)
         snprintf(s->entries[i].name, sizeof s->entries[i].name, "key:%d", i);
     assert_int_equal(pthread_create(&s->metronome, NULL, beat, s), 0);
@@ -604,6 +615,9 @@ static int leave(void **state)
     mend_close(s->client);
     proxy_stop(s->proxy);
     memcached_stop(&s->m);
+#ifdef WITH_TLS
+    secured_end(&s->secured);
+#endif
     s->client = NULL;
     s->proxy = NULL;
     return 0;
@@ -712,6 +726,30 @@ static const struct fault faults[] = {
     {.name = "packets dropped for 1 s", .make = drops_packets, .undo = drops_none, .lasts_ms = 1000, .down_within_ms = HUNG, .needs_drops = true},
 };
 
+#ifdef WITH_TLS
+static const struct fault faults_of_tls[] = {
+    {.name = "TLS: kill -9, quick restart", .make = dies, .undo = starts_again, .forgets = true, .tls = true},
+    {.name = "TLS: kill -9, gone for 2 s", .make = dies, .undo = starts_again, .lasts_ms = 2000, .down_within_ms = AT_ONCE, .forgets = true, .tls = true},
+    {.name = "TLS: SIGSTOP, SIGCONT", .make = stops, .undo = goes_on, .lasts_ms = 300, .down_within_ms = HUNG, .tls = true},
+    {.name = "TLS: accepts and is silent", .make = is_silent, .undo = is_well, .lasts_ms = 200, .down_within_ms = HUNG, .proxied = true, .tls = true},
+    {.name = "TLS: refuses", .make = refuses, .undo = is_well, .lasts_ms = 200, .down_within_ms = AT_ONCE, .proxied = true, .tls = true},
+    {.name = "TLS: resets after 700 bytes", .make = resets, .undo = is_well, .lasts_ms = 300, .proxied = true, .tls = true},
+    {.name = "TLS: half-closes after 500 bytes", .make = half_closes, .undo = is_well, .lasts_ms = 300, .proxied = true, .tls = true},
+    {.name = "TLS: answers trickle, a byte each 4 ms", .make = trickles, .undo = is_well, .lasts_ms = 500, .proxied = true, .tls = true},
+    {.name = "TLS: questions trickle, a byte each ms", .make = trickles_up, .undo = is_well, .lasts_ms = 500, .proxied = true, .tls = true},
+    {.name = "TLS: late by 150 ms", .make = delays, .undo = is_well, .lasts_ms = 400, .down_within_ms = HUNG, .proxied = true, .tls = true},
+    {.name = "TLS: partition, all delivered later", .make = parts, .undo = is_well, .lasts_ms = 300, .down_within_ms = HUNG, .proxied = true, .tls = true},
+    {.name = "TLS: idle_timeout", .args = "-o idle_timeout=1", .make = is_left_alone, .undo = everybody_works, .harmless = true, .timeout_ms = PATIENT_MS, .tls = true},
+    {.name = "TLS: forks", .make = forks, .undo = nothing, .harmless = true, .timeout_ms = PATIENT_MS, .tls = true},
+    {.name = "TLS: packets dropped for 1 s", .make = drops_packets, .undo = drops_none, .lasts_ms = 1000, .down_within_ms = HUNG, .needs_drops = true, .tls = true},
+};
+
+static const struct fault crowds_of_tls[] = {
+    {.name = "TLS: 64 threads, kill -9", .make = dies, .undo = starts_again, .lasts_ms = 100, .down_within_ms = AT_ONCE, .forgets = true, .threads = 64, .think_ms = 20, .tls = true},
+    {.name = "TLS: 64 threads, partition", .make = parts, .undo = is_well, .lasts_ms = 100, .down_within_ms = HUNG, .proxied = true, .threads = 64, .think_ms = 20, .tls = true},
+};
+#endif
+
 static const struct fault crowds[] = {
     {.name = "64 threads, kill -9", .make = dies, .undo = starts_again, .lasts_ms = 100, .down_within_ms = AT_ONCE, .forgets = true, .threads = 64, .think_ms = 20},
     {.name = "64 threads, SIGSTOP", .make = stops, .undo = goes_on, .lasts_ms = 100, .down_within_ms = HUNG, .threads = 64, .think_ms = 20},
@@ -803,13 +841,19 @@ static size_t add(struct CMUnitTest *tests, size_t n, const struct fault *rows, 
 
 int main(void)
 {
-    struct CMUnitTest tests[COUNT(faults) + COUNT(crowds) + 1];
+    struct CMUnitTest tests[2 * (COUNT(faults) + COUNT(crowds)) + 1];
     size_t            n = 0;
     if (!under_tsan) {
         why_no_drops = network_that_drops();
         n = add(tests, n, faults, COUNT(faults));
+#ifdef WITH_TLS
+        n = add(tests, n, faults_of_tls, COUNT(faults_of_tls));
+#endif
         tests[n++] = (struct CMUnitTest)cmocka_unit_test(thousands_of_opens_and_closes);
     }
     n = add(tests, n, crowds, COUNT(crowds));
+#ifdef WITH_TLS
+    n = add(tests, n, crowds_of_tls, COUNT(crowds_of_tls));
+#endif
     return _cmocka_run_group_tests("faults", tests, n, watch_begins, NULL);
 }

@@ -153,7 +153,7 @@ bool raw_ask(int fd, const char *question, const char *end, char *answer, size_t
 static bool answers(const struct memcached *m)
 {
     char answer[8192], ours[32];
-    int  fd = raw_connect(m->host, m->port, m->path);
+    int  fd = raw_connect(m->host, m->clear_port, m->path);
     if (fd < 0)
         return false;
     bool is = raw_ask(fd, "stats\r\n", "END\r\n", answer, sizeof answer);
@@ -169,7 +169,7 @@ static bool run(struct memcached *m)
     if (!program)
         fail_msg("no memcached: set MEMCACHED, or install it (Debian: apt-get install memcached)");
 
-    char  port[16], args[sizeof m->args];
+    char  port[16], places[192], args[sizeof m->args];
     char *argv[32] = {program};
     int   n = 1;
     snprintf(port, sizeof port, "%d", m->port);
@@ -178,7 +178,8 @@ static bool run(struct memcached *m)
         argv[n++] = (char *)"root";
     }
     argv[n++] = (char *)(m->port ? "-l" : "-s");
-    argv[n++] = m->port ? m->host : m->path;
+    snprintf(places, sizeof places, strchr(m->host, ':') ? "[%s]:%d,notls:[%s]:%d" : "%s:%d,notls:%s:%d", m->host, m->port, m->host, m->clear_port);
+    argv[n++] = m->port == 0 ? m->path : m->clear_port != m->port ? places : m->host;
     if (m->port) {
         argv[n++] = (char *)"-U0";
         argv[n++] = (char *)"-p";
@@ -219,8 +220,10 @@ void memcached_start(struct memcached *m, const char *host, const char *args)
             snprintf(m->path, sizeof m->path, "%s/socket", directory);
             snprintf(m->name, sizeof m->name, "unix:%s", m->path);
         } else {
+            bool tls = strstr(m->args, "-Z") != NULL;
             m->port = port_free(host);
-            snprintf(m->name, sizeof m->name, strchr(host, ':') ? "[%s]:%d" : "%s:%d", host, m->port);
+            m->clear_port = tls ? port_free(host) : m->port;
+            snprintf(m->name, sizeof m->name, strchr(host, ':') ? "%s[%s]:%d" : "%s%s:%d", tls ? "tls://" : "", host, m->port);
         }
         if (run(m))
             return;

@@ -9,6 +9,8 @@
  *     memcached_kill(&m);    memcached_restart(&m);   kill -9; again, empty, in the same place
  *     memcached_pause(&m);   memcached_resume(&m);    SIGSTOP; SIGCONT
  *     memcached_stop(&m);
+ *
+ * With -Z among its arguments it speaks TLS, and in the clear on a second port, for the tests to ask it by.
  */
 #ifndef SUPPORT_MEMCACHED_H
 #define SUPPORT_MEMCACHED_H
@@ -19,10 +21,11 @@
 struct memcached {
     pid_t pid;       /* 0: not running */
     int   port;      /* 0: a Unix socket */
+    int   clear_port; /* the same, or the second one */
     char  host[64];  /* "127.0.0.1", "::1", or "unix" */
     char  path[64];  /* of the socket, in a directory of its own */
-    char  args[128]; /* more arguments, separated by spaces */
-    char  name[96];  /* "127.0.0.1:4711", "[::1]:4711", "unix:/tmp/.../socket" */
+    char  args[384]; /* more arguments, separated by spaces */
+    char  name[96];  /* "127.0.0.1:4711", "[::1]:4711", "tls://127.0.0.1:4711", "unix:/tmp/.../socket" */
 };
 
 /* Starts one on that address, on a port that was free, and returns when it answers. */

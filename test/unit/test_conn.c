@@ -411,7 +411,10 @@ static void closed_for_asking_meta(void **state)
         transmit(r, rows[i].sent);
         feed_text(r, rows[i].got);
         assert_false(conn_refused_meta(&r->c));
-        conn_fail(&r->c, rows[i].status, "closed");
+        if (rows[i].status == MEND_E_IO)
+            conn_end(&r->c, "closed");
+        else
+            conn_fail(&r->c, rows[i].status, "closed");
         assert_int_equal(conn_refused_meta(&r->c), rows[i].refused);
         assert_true(conn_dial(&r->c, WIRE_CLASSIC, OPAQUE));
         assert_false(conn_refused_meta(&r->c));
@@ -422,6 +425,14 @@ static void closed_for_asking_meta(void **state)
         end_well(r);
         rig_free(r);
     }
+
+    struct rig *r = rig_new(); /* a connection that broke, but not by the server's hand */
+    assert_true(conn_dial(&r->c, WIRE_UNKNOWN, OPAQUE));
+    conn_dialed(&r->c);
+    transmit_all(r);
+    conn_fail(&r->c, MEND_E_IO, "the TLS connection failed");
+    assert_false(conn_refused_meta(&r->c));
+    rig_free(r);
 }
 
 /* ---- Questions and answers ---- */

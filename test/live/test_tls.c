@@ -1,0 +1,543 @@
+/* test_tls.c - TLS: certificates good and bad, handshakes that hang, sessions, and what only TLS does on a connection.
+ *
+ * Against memcacheds that speak it, sometimes behind a proxy, and a terminator of the tests' own for what memcached does not do.
+ * That every call works over TLS is in test_commands.c, and faults under traffic are in test_faults.c.
+ */
+#include "support/certificates.h"
+#include "support/memcached.h"
+#include "support/proxy.h"
+#include "support/terminator.h"
+#include "support/wait.h"
+
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <openssl/err.h>
+#include <openssl/pem.h>
+#include <openssl/ssl.h>
+
+#define S(text) mend_str(text)
+enum { TIMEOUT_MS = 200, PATIENT_MS = 10000 };
+
+/* ---- One server and one client, and what is told of them ---------------------------------------------------- */
+static struct stage {
+    struct secured     secured;
+    struct memcached   m;
+    struct proxy      *proxy;
+    struct terminator *terminator;
+    mend_client       *c;
+    mend_reply         r;
+    char               name[128];
+
+    atomic_uint downs, backs;
+    char        why[256]; /* of the last DOWN */
+} stage;
+
+static void hears(const mend_event *event, void *context)
+{
+    (void)context;
+    if (event->type == MEND_EVENT_DOWN) {
+        snprintf(stage.why, sizeof stage.why, "%s", event->server->why);
+        stage.downs++;
+    }
+    stage.backs += event->type == MEND_EVENT_BACK;
+}
+
+static int rises(void **state)
+{
+    (void)state;
+    stage = (struct stage){.r = MEND_REPLY};
+    secured_begin(&stage.secured);
+    return 0;
+}
+
+static int falls(void **state)
+{
+    (void)state;
+    mend_close(stage.c);
+    mend_reply_free(&stage.r);
+    terminator_stop(stage.terminator);
+    proxy_stop(stage.proxy);
+    memcached_stop(&stage.m);
+    secured_end(&stage.secured);
+    return 0;
+}
+
+static void serve(const char *more_args)
+{
+    char args[384];
+    snprintf(args, sizeof args, "%s %s", stage.secured.args, more_args);
+    memcached_start(&stage.m, "127.0.0.1", args);
+    snprintf(stage.name, sizeof stage.name, "%s", stage.m.name);
+}
+
+static void serve_behind_proxy(void)
+{
+    serve("");
+    stage.proxy = proxy_start("127.0.0.1", stage.m.host, stage.m.port);
+    snprintf(stage.name, sizeof stage.name, "tls://%s", proxy_name(stage.proxy));
+}
+
+static void serve_behind_terminator(int version_max)
+{
+    memcached_start(&stage.m, "127.0.0.1", NULL);
+    stage.terminator = terminator_start(stage.secured.server_file, stage.m.port, version_max);
+    snprintf(stage.name, sizeof stage.name, "%s", terminator_name(stage.terminator));
+}
+
+static mend_config config(int timeout_ms)
+{
+    return MEND_CONFIG(.servers = stage.name, .tls = &stage.secured.tls, .timeout_ms = timeout_ms, .on_event = hears);
+}
+
+static void open_client(int timeout_ms)
+{
+    mend_config wanted = config(timeout_ms);
+    stage.c = open_up(&wanted);
+}
+
+static void works(void)
+{
+    must_be(MEND_OK, mend_set(stage.c, S("k"), S("v"), NULL, &stage.r), &stage.r);
+    assert_string_equal(stage.r.server, stage.name);
+    must_be(MEND_OK, mend_get(stage.c, S("k"), &stage.r), &stage.r);
+    assert_string_equal(stage.r.data, "v");
+}
+
+/* ---- Certificates --------------------------------------------------------------------------------------------- */
+static const struct bad {
+    const char        *name, *why;
+    struct certificate certificate;
+    bool               of_a_stranger; /* an authority that nobody knows */
+    const char        *server_name;
+} bads[] = {
+    {.name = "a certificate for another name", .why = "for another name", .certificate = {.names = "DNS:cache.example,IP:127.0.0.2"}},
+    {.name = "a certificate without a name", .why = "for another name", .certificate = {.names = NULL}},
+    {.name = "an address is no name", .why = "for another name", .certificate = {.names = "DNS:127.0.0.1"}},
+    {.name = "a server_name that it is not for", .why = "for another name", .certificate = {.names = "IP:127.0.0.1"}, .server_name = "cache.example"},
+    {.name = "an expired certificate", .why = "has expired", .certificate = {.names = "IP:127.0.0.1", .from_s = -7200, .until_s = -60}},
+    {.name = "a certificate of tomorrow", .why = "not valid yet", .certificate = {.names = "IP:127.0.0.1", .from_s = 24 * 3600, .until_s = 48 * 3600}},
+    {.name = "a certificate by a stranger", .why = "by nobody who is trusted", .certificate = {.names = "IP:127.0.0.1"}, .of_a_stranger = true},
+};
+
+/* Told clearly and once, in the state and the event; calls return at once; and once it is a good one, all is well. */
+static void a_bad_certificate(void **state)
+{
+    const struct bad *bad = *state;
+    struct authority *stranger = authority_new("a stranger");
+    certificate_write(bad->of_a_stranger ? stranger : stage.secured.ca, stage.secured.server_file, &bad->certificate);
+    authority_free(stranger);
+    stage.secured.tls.server_name = bad->server_name;
+    serve("");
+    mend_config wanted = config(PATIENT_MS);
+    must_be(MEND_OK, mend_open(&wanted, &stage.c, &stage.r), &stage.r);
+
+    await(stage.downs == 1, SOON_MS);
+    must(strstr(stage.why, bad->why), "the event says: %s", stage.why);
+    must_be(MEND_E_DOWN, mend_get(stage.c, S("k"), &stage.r), &stage.r);
+    await(seen_at(stage.c, 0).since_ms > 100, SOON_MS); /* some trials later */
+    struct seen seen = seen_at(stage.c, 0);
+    must(strstr(seen.why, bad->why), "the state says: %s", seen.why);
+    assert_string_equal(seen.name, stage.name);
+    assert_int_equal(stage.downs, 1);
+
+    const char *good = bad->server_name ? "DNS:cache.example" : "IP:127.0.0.1";
+    certificate_write(stage.secured.ca, stage.secured.server_file, &(struct certificate){.names = good});
+    memcached_restart(&stage.m);
+    await(all_up(stage.c), SOON_MS);
+    await(stage.backs == 1, SOON_MS);
+    works();
+}
+
+static void verification_can_be_turned_off(void **state)
+{
+    (void)state;
+    certificate_write(stage.secured.ca, stage.secured.server_file, &(struct certificate){.names = "DNS:x", .from_s = -7200, .until_s = -60});
+    stage.secured.tls = (mend_tls){.insecure_no_verification = true};
+    serve("");
+    open_client(PATIENT_MS);
+    works();
+}
+
+/* The system's authorities know nothing of the tests' own. */
+static void without_a_ca_file(void **state)
+{
+    (void)state;
+    stage.secured.tls = (mend_tls){0};
+    serve("");
+    mend_config wanted = config(PATIENT_MS);
+    must_be(MEND_OK, mend_open(&wanted, &stage.c, &stage.r), &stage.r);
+    await(stage.downs == 1, SOON_MS);
+    must(strstr(stage.why, "by nobody who is trusted here (ca_file)"), "%s", stage.why);
+}
+
+static void names_and_addresses(void **state)
+{
+    static const struct {
+        const char *names, *host, *server_name;
+    } rows[] = {
+        {"DNS:localhost", "localhost", NULL},
+        {"DNS:*.cache.example", "127.0.0.1", "a.cache.example"},
+        {"IP:127.0.0.9", "127.0.0.1", "127.0.0.9"},
+        {"IP:::9", "localhost", "::9"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        certificate_write(stage.secured.ca, stage.secured.server_file, &(struct certificate){.names = rows[i].names});
+        stage.secured.tls.server_name = rows[i].server_name;
+        serve("");
+        snprintf(stage.name, sizeof stage.name, "tls://%s:%d", rows[i].host, stage.m.port);
+        open_client(PATIENT_MS);
+        works();
+        mend_close(stage.c);
+        stage.c = NULL;
+        memcached_stop(&stage.m);
+    }
+}
+
+/* A client's certificate: not given, not by whom the server trusts, given. */
+static void a_certificate_of_ours(void **state)
+{
+    char ours[64], theirs[64], args[128];
+    (void)state;
+    snprintf(ours, sizeof ours, "%s/ours.pem", stage.secured.directory);
+    snprintf(theirs, sizeof theirs, "%s/theirs.pem", stage.secured.directory);
+    struct authority *stranger = authority_new("a stranger");
+    certificate_write(stage.secured.ca, ours, &(struct certificate){.names = "DNS:client"});
+    certificate_write(stranger, theirs, &(struct certificate){.names = "DNS:client"});
+    authority_free(stranger);
+    snprintf(args, sizeof args, "-o ssl_verify_mode=2 -o ssl_ca_cert=%s", stage.secured.ca_file);
+    serve(args);
+
+    const char *shown[] = {NULL, theirs};
+    for (unsigned i = 0; i < 2; i++) {
+        stage.secured.tls.certificate_file = shown[i];
+        mend_config wanted = config(PATIENT_MS);
+        must_be(MEND_OK, mend_open(&wanted, &stage.c, &stage.r), &stage.r);
+        await(stage.downs == i + 1, SOON_MS);
+        must(strstr(stage.why, "certificate_file"), "%s: %s", shown[i] ? "a stranger's" : "none", stage.why);
+        mend_close(stage.c);
+    }
+    stage.c = NULL;
+    stage.secured.tls.certificate_file = ours;
+    open_client(PATIENT_MS);
+    works();
+    unlink(ours);
+    unlink(theirs);
+}
+
+static void what_is_wrong_with_the_settings(void **state)
+{
+    char *ca = stage.secured.ca_file, *server = stage.secured.server_file, *servers = (char *)"tls://127.0.0.1:1", locked[64], empty[64];
+    (void)state;
+    snprintf(locked, sizeof locked, "%s/locked.pem", stage.secured.directory);
+    snprintf(empty, sizeof empty, "%s/empty.pem", stage.secured.directory);
+    EVP_PKEY *key = EVP_EC_gen("P-256");
+    FILE     *file = fopen(locked, "w");
+    PEM_write_PrivateKey(file, key, EVP_aes_128_cbc(), (const unsigned char *)"secret", 6, NULL, NULL);
+    fclose(file);
+    fclose(fopen(empty, "w"));
+    EVP_PKEY_free(key);
+    const struct {
+        const char *servers;
+        mend_tls    tls;
+        const char *error;
+    } rows[] = {
+        {servers, {.ca_file = "/no/such/file"}, "tls.ca_file: /no/such/file cannot be read: No such file or directory"},
+        {servers, {.ca_file = "/tmp"}, "tls.ca_file: /tmp cannot be read: Is a directory"},
+        {servers, {.ca_file = empty}, "tls.ca_file: has no certificate in PEM"},
+        {servers, {.ca_file = locked}, "tls.ca_file: has no certificate in PEM"},
+        {servers, {.certificate_file = "/no/such/file"}, "tls.certificate_file: /no/such/file cannot be read"},
+        {servers, {.certificate_file = empty}, "tls.certificate_file: has no certificate in PEM"},
+        {servers, {.certificate_file = ca}, "tls.key_file: is not given, and certificate_file has no private key"},
+        {servers, {.certificate_file = server, .key_file = "/no/such/file"}, "tls.key_file: /no/such/file cannot be read"},
+        {servers, {.certificate_file = server, .key_file = locked}, "tls.key_file: has no private key in PEM that can be read without a passphrase"},
+        {servers, {.certificate_file = ca, .key_file = server}, "tls.key_file: has no private key"},
+        {servers, {.key_file = server}, "tls.key_file: is given without a certificate_file"},
+        {servers, {.server_name = ""}, "tls.server_name: is empty"},
+        {servers, {.reserved = {[5] = 1}}, "tls.reserved: word 5 is not zero"},
+        {"127.0.0.1:1", {.ca_file = ca}, "tls: is given, and no server is listed as tls://"},
+    };
+    int files = descriptors();
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        must_be(MEND_E_ARGUMENT, mend_open(&MEND_CONFIG(.servers = rows[i].servers, .tls = &rows[i].tls), &stage.c, &stage.r), &stage.r);
+        must(strncmp(stage.r.error, rows[i].error, strlen(rows[i].error)) == 0, "row %zu: %s, not %s", i, stage.r.error, rows[i].error);
+        assert_null(stage.c);
+    }
+    assert_int_equal(descriptors(), files);
+    unlink(locked);
+    unlink(empty);
+}
+
+/* ---- Handshakes that come to nothing ----------------------------------------------------------------------------- */
+static void each_call_ends_by_its_deadline(void)
+{
+    takes_less_than(TIMEOUT_MS + slack_ms(), assert_true(mend_get(stage.c, S("k"), &stage.r) < 0));
+    takes_less_than(TIMEOUT_MS + slack_ms(), assert_true(mend_set(stage.c, S("k"), S("v"), NULL, &stage.r) < 0));
+    await(stage.downs == 1, SOON_MS);
+    await(mend_get(stage.c, S("k"), &stage.r) == MEND_E_DOWN, SOON_MS);
+}
+
+static void a_handshake_that_hangs(void **state)
+{
+    const struct proxy_fault *fault = *state;
+    serve_behind_proxy();
+    proxy_set(stage.proxy, fault);
+    mend_config wanted = config(TIMEOUT_MS);
+    must_be(MEND_OK, mend_open(&wanted, &stage.c, &stage.r), &stage.r);
+    each_call_ends_by_its_deadline();
+    must(strstr(stage.why, "TLS"), "%s", stage.why);
+
+    proxy_set(stage.proxy, NULL);
+    await(all_up(stage.c), SOON_MS);
+    await(mend_set(stage.c, S("k"), S("v"), NULL, &stage.r) == MEND_OK, SOON_MS);
+
+    proxy_set(stage.proxy, fault);
+    proxy_cut(stage.proxy);
+    await(state_of(stage.c, 0) == MEND_STATE_DOWN || state_of(stage.c, 0) == MEND_STATE_TRIAL, SOON_MS);
+    takes_less_than(100 + slack_ms(), mend_close(stage.c); stage.c = NULL);
+}
+
+static const struct proxy_fault silent = {.silent = true}, held = {.hold = true}, cut_short = {.trickle_ms = {[PROXY_DOWN] = 5}};
+
+static void a_server_that_is_stopped(void **state)
+{
+    (void)state;
+    serve("");
+    open_client(TIMEOUT_MS);
+    await(mend_set(stage.c, S("k"), S("v"), NULL, &stage.r) == MEND_OK, SOON_MS);
+    memcached_pause(&stage.m);
+    each_call_ends_by_its_deadline();
+    memcached_resume(&stage.m);
+    await(all_up(stage.c), SOON_MS);
+    await(mend_set(stage.c, S("k"), S("v"), NULL, &stage.r) == MEND_OK, SOON_MS);
+}
+
+static void a_server_without_tls(void **state)
+{
+    (void)state;
+    memcached_start(&stage.m, "127.0.0.1", NULL);
+    snprintf(stage.name, sizeof stage.name, "tls://%s", stage.m.name);
+    mend_config wanted = config(TIMEOUT_MS);
+    must_be(MEND_OK, mend_open(&wanted, &stage.c, &stage.r), &stage.r);
+    await(stage.downs == 1, SOON_MS);
+    must(strstr(stage.why, "TLS"), "%s", stage.why);
+    print_message("# %s\n", stage.why);
+}
+
+static void a_client_without_tls(void **state)
+{
+    (void)state;
+    serve("");
+    must_be(MEND_OK, mend_open(&MEND_CONFIG(.servers = strstr(stage.m.name, "127"), .timeout_ms = TIMEOUT_MS, .on_event = hears), &stage.c, &stage.r), &stage.r);
+    await(stage.downs == 1, SOON_MS);
+    print_message("# %s\n", stage.why);
+}
+
+/* ---- Sessions, and what else comes unasked --------------------------------------------------------------------------- */
+static const int tls_1_2 = TLS1_2_VERSION, latest = 0;
+
+static void sessions_are_resumed(void **state)
+{
+    serve_behind_terminator(*(const int *)*state);
+    open_client(PATIENT_MS);
+    for (unsigned i = 0; i < 3; i++) {
+        unsigned shaken = terminator_counts(stage.terminator).shaken;
+        works();
+        assert_int_equal(terminator_counts(stage.terminator).resumed, i); /* each in turn from what the one before has left */
+        terminator_hang_up(stage.terminator);
+        await(terminator_counts(stage.terminator).shaken > shaken, SOON_MS); /* the healer sees that its last connection has gone */
+        await(all_up(stage.c), SOON_MS);
+    }
+    works();
+    struct terminator_counts counts = terminator_counts(stage.terminator);
+    must(counts.resumed == counts.shaken - 1, "%u of %u handshakes", counts.resumed, counts.shaken);
+}
+
+/* A terminator that begins again knows no session: the handshake is a whole one, and nothing fails. */
+static void a_session_that_the_server_has_forgotten(void **state)
+{
+    serve("");
+    (void)state;
+    open_client(PATIENT_MS);
+    for (int i = 0; i < 3; i++) {
+        works();
+        unsigned downs = stage.downs;
+        memcached_restart(&stage.m);
+        await(stage.downs > downs || all_up(stage.c), SOON_MS);
+        await(mend_set(stage.c, S("k"), S("v"), NULL, &stage.r) == MEND_OK, SOON_MS);
+    }
+}
+
+static void a_new_session_costs_no_connection(void **state)
+{
+    serve_behind_terminator(0);
+    (void)state;
+    open_client(PATIENT_MS);
+    works();
+    unsigned shaken = terminator_counts(stage.terminator).shaken;
+    for (int i = 0; i < 4; i++) {
+        terminator_give_sessions(stage.terminator);
+        terminator_change_keys(stage.terminator);
+        pause_ms(15); /* one that has been idle for longer than 10 ms is looked at */
+        works();
+    }
+    await(seen_at(stage.c, 0).since_ms > 1500, SOON_MS); /* the healer has looked at what is idle */
+    works();
+    assert_int_equal(terminator_counts(stage.terminator).shaken, shaken);
+    assert_int_equal(stage.downs, 0);
+}
+
+/* But a byte of the application's that nobody asked for does, as in the clear. */
+static void a_byte_that_nobody_asked_for(void **state)
+{
+    serve_behind_terminator(0);
+    (void)state;
+    open_client(PATIENT_MS);
+    works();
+    unsigned shaken = terminator_counts(stage.terminator).shaken;
+    terminator_blurt(stage.terminator);
+    await(terminator_counts(stage.terminator).shaken > shaken, SOON_MS);
+    works();
+}
+
+/* Keys that change in the middle of much traffic both ways. */
+static void keys_change_under_way(void **state)
+{
+    serve_behind_terminator(0);
+    (void)state;
+    open_client(PATIENT_MS);
+    enum { BYTES = 700 * 1000, KEYS = 8 };
+    char      *value = malloc(BYTES);
+    mend_item  items[KEYS];
+    mend_bytes keys[KEYS];
+    const char *names[KEYS] = {"a", "b", "c", "d", "e", "f", "g", "h"};
+    for (int i = 0; i < BYTES; i++)
+        value[i] = (char)(i * 7 / 5);
+    for (int i = 0; i < KEYS; i++) {
+        keys[i] = S(names[i]);
+        items[i] = (mend_item){.key = keys[i], .value = mend_mem(value, BYTES)};
+    }
+    mend_replies rs = MEND_REPLIES;
+    for (int round = 0; round < 10; round++) {
+        terminator_change_keys(stage.terminator);
+        must(mend_set_multi(stage.c, items, KEYS, &rs) == MEND_OK, "round %d: %s", round, rs.at[0].error);
+        terminator_change_keys(stage.terminator);
+        must(mend_get_multi(stage.c, keys, KEYS, &rs) == MEND_OK, "round %d: %s", round, rs.at[0].error);
+        for (size_t i = 0; i < KEYS; i++)
+            must(rs.at[i].len == BYTES && memcmp(rs.at[i].data, value, BYTES) == 0, "round %d, %s: %zu bytes", round, names[i], rs.at[i].len);
+    }
+    mend_replies_free(&rs);
+    free(value);
+}
+
+/* ---- With the application's own OpenSSL ------------------------------------------------------------------------------- */
+static void errors_are_not_mixed_up(void **state)
+{
+    (void)state;
+    serve("");
+    open_client(PATIENT_MS);
+    for (int i = 0; i < 3; i++) {
+        ERR_raise(ERR_LIB_USER, 42); /* the application left one in this thread's queue */
+        works();
+        assert_int_equal(ERR_peek_error(), 0);
+    }
+    mend_close(stage.c);
+    stage.c = NULL;
+    must_be(MEND_E_ARGUMENT, mend_open(&MEND_CONFIG(.servers = stage.name, .tls = &(mend_tls){.ca_file = "/dev/null"}), &stage.c, &stage.r), &stage.r);
+    assert_int_equal(ERR_peek_error(), 0);
+}
+
+static void exits_well(pid_t child)
+{
+    int status = -1;
+    await(waitpid(child, &status, WNOHANG) == child, SOON_MS);
+    must(WIFEXITED(status) && WEXITSTATUS(status) == 0, "the child ended with %x", (unsigned)status);
+}
+
+/* The child makes its own connection, and says no goodbye on the parent's. */
+static void a_fork(void **state)
+{
+    (void)state;
+    serve_behind_terminator(0);
+    open_client(PATIENT_MS);
+    works();
+    unsigned shaken = terminator_counts(stage.terminator).shaken;
+    for (int i = 0; i < 3; i++) {
+        pid_t child = fork();
+        if (child == 0) {
+            alarm(SOON_MS / 1000);
+            bool good = mend_get(stage.c, S("k"), &stage.r) == MEND_OK && mend_set(stage.c, S("c"), S("child"), NULL, &stage.r) == MEND_OK;
+            if (i == 1)
+                mend_close(stage.c);
+            _exit(!good);
+        }
+        exits_well(child);
+        works();
+        must_be(MEND_OK, mend_get(stage.c, S("c"), &stage.r), &stage.r);
+    }
+    assert_int_equal(terminator_counts(stage.terminator).shaken, shaken + 3);
+    assert_int_equal(stage.downs, 0);
+    await(terminator_counts(stage.terminator).open == 1, SOON_MS);
+    assert_int_equal(terminator_counts(stage.terminator).goodbyes, 1); /* of the child that closed */
+    mend_close(stage.c);
+    stage.c = NULL;
+    await(terminator_counts(stage.terminator).goodbyes == 2, SOON_MS);
+}
+
+/* An application that ends without mend_close, while the healer shakes hands. */
+static void an_exit_without_a_close(void **state)
+{
+    (void)state;
+    serve("");
+    for (int i = 0; i < 20; i++) {
+        pid_t child = fork();
+        if (child == 0) {
+            alarm(SOON_MS / 1000);
+            mend_config wanted = config(PATIENT_MS);
+            if (mend_open(&wanted, &stage.c, NULL) == MEND_OK) {
+                pause_ms(i / 4);
+                exit(0);
+            }
+            _exit(1);
+        }
+        exits_well(child);
+    }
+}
+
+#define STAGED(test) cmocka_unit_test_setup_teardown(test, rises, falls)
+#define ROW(text, test, row) {text, test, rises, falls, (void *)(uintptr_t)(row)}
+
+int main(void)
+{
+    struct CMUnitTest tests[64] = {
+        STAGED(verification_can_be_turned_off),
+        STAGED(without_a_ca_file),
+        STAGED(names_and_addresses),
+        STAGED(a_certificate_of_ours),
+        STAGED(what_is_wrong_with_the_settings),
+        ROW("a handshake that hangs: nothing is read", a_handshake_that_hangs, &silent),
+        ROW("a handshake that hangs: nothing arrives", a_handshake_that_hangs, &held),
+        ROW("a handshake that takes too long", a_handshake_that_hangs, &cut_short),
+        STAGED(a_server_that_is_stopped),
+        STAGED(a_server_without_tls),
+        STAGED(a_client_without_tls),
+        ROW("sessions are resumed", sessions_are_resumed, &latest),
+        ROW("sessions of TLS 1.2 are resumed", sessions_are_resumed, &tls_1_2),
+        STAGED(a_session_that_the_server_has_forgotten),
+        STAGED(a_new_session_costs_no_connection),
+        STAGED(a_byte_that_nobody_asked_for),
+        STAGED(keys_change_under_way),
+        STAGED(errors_are_not_mixed_up),
+        STAGED(a_fork),
+        STAGED(an_exit_without_a_close),
+    };
+    size_t n = 0;
+    while (tests[n].name)
+        n++;
+    for (size_t i = 0; i < sizeof bads / sizeof *bads; i++)
+        tests[n++] = (struct CMUnitTest)ROW(bads[i].name, a_bad_certificate, &bads[i]);
+    return _cmocka_run_group_tests("tls", tests, n, watch_begins, NULL);
+}
