@@ -296,6 +296,7 @@ static void on_event(const mend_event *event, void *context)
         break;
     case MEND_EVENT_JOURNAL_OVERFLOW:
     case MEND_EVENT_ALL_DOWN:
+    case MEND_EVENT_AUTH_REFUSED:
         break;
     case MEND_EVENT_BACK:
         history_note(&run->history, HISTORY_BACK, s, "mend: %c is back, after %d ms", run_letter(s), (int)event->outage_ms);

@@ -166,7 +166,8 @@ typedef enum mend_event_type {
     MEND_EVENT_DOWN = 1, /* the server is down; why is in server->why */
     MEND_EVENT_BACK = 2, /* the server was down, and serves again; outage_ms says how long it was away */
     MEND_EVENT_JOURNAL_OVERFLOW = 3, /* lost writes that the journal had no room for are being seen to: on_journal_overflow says how */
-    MEND_EVENT_ALL_DOWN = 4 /* no server can be asked any more, this one was the last: perhaps it is our own network */
+    MEND_EVENT_ALL_DOWN = 4, /* no server can be asked any more, this one was the last: perhaps it is our own network */
+    MEND_EVENT_AUTH_REFUSED = 5 /* the server, which is down for that, refuses user and password, or wants some: somebody has to change a configuration. Once an outage */
 } mend_event_type;
 
 typedef struct mend_event {
@@ -281,7 +282,13 @@ typedef struct mend_config {
 
     const mend_tls *tls; /* for servers listed as tls://...; given without one it is MEND_E_ARGUMENT, as are such servers where the library was built without TLS */
 
-    uintptr_t reserved[6]; /* zero */
+    /* For servers that want it (memcached -Y): said first on every connection, in the clear where there is no TLS. Both, or a file whose first line
+     * is user:password, read by mend_open; of 1 to 250 bytes each, without white space. Where they are refused the server is down, is asked again only
+     * after 10 to 15 s (or heal_max_ms, if that is longer), and MEND_EVENT_AUTH_REFUSED tells of it. No error and no event has the password in it. */
+    const char *username, *password;
+    const char *auth_file;
+
+    uintptr_t reserved[3]; /* zero */
 } mend_config;
 
 #ifdef __cplusplus

@@ -57,6 +57,7 @@ struct trial {
     struct answer  said;      /* to the last of them */
 
     bool told_down;
+    enum { AUTH_WELL, AUTH_REFUSED, AUTH_TOLD } auth; /* by the last trial that had an answer to that */
 
     size_t polled, polled_end; /* what it is watched for, in healer.polls: its link, its listener, those that linger, its idle links */
     bool   polls_link, polls_listening;
@@ -120,7 +121,7 @@ static bool all_are_down(struct life *life)
     return life->server_count > 1;
 }
 
-static void tell(struct server *s, nstime now)
+static void tell_state(struct server *s, nstime now)
 {
     struct life  *life = s->life;
     struct trial *t = s->trial;
@@ -140,6 +141,18 @@ static void tell(struct server *s, nstime now)
     call_application(s, now, down ? MEND_EVENT_DOWN : MEND_EVENT_BACK, down ? 0 : (now - fell_at(s)) / 1000000);
     if (all && goes_on(life))
         call_application(s, now, MEND_EVENT_ALL_DOWN, 0);
+}
+
+/* A refusal is told once, when it is known that the server is down for it. */
+static void tell(struct server *s, nstime now)
+{
+    struct trial *t = s->trial;
+
+    tell_state(s, now);
+    if (t->auth != AUTH_REFUSED || !t->told_down || !goes_on(s->life))
+        return;
+    t->auth = AUTH_TOLD;
+    call_application(s, now, MEND_EVENT_AUTH_REFUSED, 0);
 }
 
 /* ---- A trial's end ---- */
@@ -194,10 +207,28 @@ static void failed(struct server *s, nstime now, bool ours, const char *why)
     server_publish_and_unlock(s);
 }
 
+/* User and password were refused, or there were none: that is the application's to mend, and a server is not asked again and
+ * again, since some lock an account for that. */
+static void refused(struct server *s, nstime now, const char *why)
+{
+    struct io    *io = s->life->io;
+    struct trial *t = s->trial;
+    uint64_t      chance = io->random(io);
+
+    stop(s);
+    if (t->auth == AUTH_WELL)
+        t->auth = AUTH_REFUSED;
+    pthread_mutex_lock(&s->lock);
+    health_trial_refused(&s->health, t->generation, now, chance, why);
+    server_publish_and_unlock(s);
+}
+
 static void passed(struct server *s, nstime now)
 {
     struct trial *t = s->trial;
     struct link  *l = t->link;
+
+    t->auth = AUTH_WELL;
 
     t->link = NULL;
     t->under_way = false;
@@ -237,13 +268,13 @@ static bool go_on(struct server *s, nstime now)
     /* A CLIENT_ERROR, after which a connection is given up. A delete that is answered so keeps its key from being read, and no
      * more: the next connection is let in without. */
     bool forbidden = t->flush == FLUSH_DO && t->said.done && t->said.status == MEND_E_SERVER;
-    bool refused = t->replaying && t->link->conn.refused;
+    bool delete_refused = t->replaying && t->link->conn.refused;
     give_up_replay(s);
     if (forbidden) {
         failed(s, now, false, flush_refused);
         return false;
     }
-    if (refused) {
+    if (delete_refused) {
         t->replay_at = now + MS(REPLAY_AGAIN_MS);
         if (t->at >= t->found_count)
             t->at = 0;
@@ -254,12 +285,15 @@ static bool go_on(struct server *s, nstime now)
         t->hang_ups = 0;
         t->at++;
     }
-    bool ours = t->link->conn.broke == MEND_E_MEMORY;
+    mend_status broke = t->link->conn.broke;
     snprintf(why, sizeof why, "%s", t->link->conn.why);
     drop(s, &t->link);
     if (t->at < t->found_count)
         return dial(s, now);
-    failed(s, now, ours, why);
+    if (broke == MEND_E_AUTH)
+        refused(s, now, why);
+    else
+        failed(s, now, broke == MEND_E_MEMORY, why);
     return false;
 }
 

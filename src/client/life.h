@@ -85,6 +85,8 @@ struct mend_client {
     char                 *prefix_text;
     mend_bytes            prefix;      /* before each key of the application's, on the wire... */
     mend_bytes            hash_prefix; /* ...and in the hash: the same, or empty */
+    char                 *credentials_text;
+    mend_bytes            credentials; /* "user password"; empty: none */
     struct servers        servers;
     struct ring          *ring;
     struct servers        gutter;      /* empty: */

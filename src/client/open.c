@@ -197,6 +197,88 @@ static mend_status load_tls(struct mend_client *c, const mend_tls *tls, struct c
     return MEND_E_ARGUMENT;
 }
 
+static void wipe(char *secret)
+{
+    for (volatile char *p = secret; p && *p; p++) /* volatile: else the compiler sees that nobody reads it again */
+        *p = '\0';
+}
+
+static bool check_word(const char *field, const char *word, size_t len, struct complaint *complaint)
+{
+    enum { WORD_MAX = 250 };
+
+    if (len == 0 || len > WORD_MAX)
+        return refuse(complaint, "%s: is not of 1 to %" PRId64 " bytes", field, WORD_MAX);
+    for (size_t i = 0; i < len; i++)
+        if ((unsigned char)word[i] <= ' ' || word[i] == 0x7f)
+            return refuse(complaint, "%s: has white space or a control character in it, which memcached takes for its end", field, 0);
+    return true;
+}
+
+/* No word of them gets into a complaint. */
+static mend_status keep_credentials(struct mend_client *c, const char *user, size_t user_len, const char *password, size_t password_len,
+                                    const char *fields[2], struct complaint *complaint)
+{
+    if (!check_word(fields[0], user, user_len, complaint) || !check_word(fields[1], password, password_len, complaint))
+        return MEND_E_ARGUMENT;
+    char *text = memory_allocate(&c->memory, user_len + 1 + password_len + 1);
+    if (!text) {
+        refuse(complaint, "%s", "out of memory for the client", 0);
+        return MEND_E_MEMORY;
+    }
+    memcpy(text, user, user_len);
+    text[user_len] = ' ';
+    memcpy(text + user_len + 1, password, password_len);
+    text[user_len + 1 + password_len] = '\0';
+    c->credentials_text = text;
+    c->credentials = mend_str(text);
+    return MEND_OK;
+}
+
+/* The first line of the file: user:password, as memcached's own -Y has them. */
+static mend_status load_auth_file(struct mend_client *c, const char *path, struct complaint *complaint)
+{
+    static const char *fields[] = {"auth_file: the user in its first line", "auth_file: the password in its first line"};
+    char              *text;
+    size_t             len;
+    const char        *why = io_read_file(path, &c->memory, &text, &len);
+
+    if (why) {
+        snprintf(complaint->text, sizeof complaint->text, "auth_file: %.100s cannot be read: %s", path, why);
+        return MEND_E_ARGUMENT;
+    }
+    size_t      line = strcspn(text, "\r\n"), user = strcspn(text, ":\r\n");
+    mend_status status = MEND_E_ARGUMENT;
+    if (text[user] != ':')
+        refuse(complaint, "%s", "auth_file: its first line is not user:password", 0);
+    else
+        status = keep_credentials(c, text, user, text + user + 1, line - user - 1, fields, complaint);
+    wipe(text);
+    memory_release(&c->memory, text);
+    return status;
+}
+
+static mend_status load_credentials(struct mend_client *c, const mend_config *config, struct complaint *complaint)
+{
+    static const char *fields[] = {"username", "password"};
+    bool               given = config->username || config->password;
+
+    c->config.username = c->config.password = c->config.auth_file = NULL;
+    if (given && config->auth_file)
+        refuse(complaint, "%s", "auth_file: is given beside username and password", 0);
+    else if (config->auth_file)
+        return load_auth_file(c, config->auth_file, complaint);
+    else if (!given)
+        return MEND_OK;
+    else if (!config->password)
+        refuse(complaint, "%s", "password: is not given, and username is", 0);
+    else if (!config->username)
+        refuse(complaint, "%s", "username: is not given, and password is", 0);
+    else
+        return keep_credentials(c, config->username, strlen(config->username), config->password, strlen(config->password), fields, complaint);
+    return MEND_E_ARGUMENT;
+}
+
 /* On failure the client is to be freed. */
 static mend_status build(struct mend_client *c, const mend_config *config, mend_client **client, struct complaint *complaint)
 {
@@ -213,6 +295,8 @@ static mend_status build(struct mend_client *c, const mend_config *config, mend_
         status = build_gutter(c, config, complaint);
     if (status == MEND_OK)
         status = load_tls(c, config->tls, complaint);
+    if (status == MEND_OK)
+        status = load_credentials(c, config, complaint);
     if (status)
         return status;
     c->first_id = take_ids(client_servers(c));
@@ -308,6 +392,8 @@ void client_free(struct mend_client *c)
     servers_free(&c->servers);
     servers_free(&c->gutter);
     tls_unload(c->tls);
+    wipe(c->credentials_text);
+    memory_release(&memory, c->credentials_text);
     memory_release(&memory, c->trial_key_text);
     memory_release(&memory, c->prefix_text);
     memory_release(&memory, c);

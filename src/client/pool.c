@@ -25,6 +25,7 @@ static struct link *link_new(struct server *s)
     conn_init(&l->conn, &c->memory, c->trial_key, (uint64_t)c->config.value_max_bytes);
     l->sock = (struct io_sock)IO_SOCK_CLOSED;
     l->peer = s->peer;
+    conn_authenticate(&l->conn, c->credentials);
     return l;
 }
 
@@ -312,6 +313,8 @@ void pool_give(struct server *s, struct call *call, struct link *l, bool forgive
             server_failed(s, l->generation, l->conn.why);
         else if (l->late)
             was_stopped(s);
+        else if (l->conn.broke == MEND_E_AUTH)
+            server_suspected(s, l->conn.why); /* the healer finds out whether this goes for all, and asks no more then */
         if (l->conn.state == CONN_BROKEN || !linger(s, l))
             pool_link_free(s, l, false);
         return;

@@ -110,12 +110,28 @@ void answer_fail_text(struct answer *a, mend_status status, const char *error)
     answer_fail(a, status, a->text);
 }
 
-/* An error line, as it was said. */
-static void keep_error(char *to, size_t size, const struct wire_head *h)
+/* Behind the user's name. */
+static mend_bytes password(const struct conn *c)
+{
+    const char *space = c->credentials.len ? memchr(c->credentials.data, ' ', c->credentials.len) : NULL;
+
+    return space ? mend_mem(space + 1, c->credentials.len - (size_t)(space + 1 - (const char *)c->credentials.data)) : mend_mem(NULL, 0);
+}
+
+static bool contains(mend_bytes text, mend_bytes part)
+{
+    for (size_t i = 0; part.len > 0 && i + part.len <= text.len; i++)
+        if (memcmp((const char *)text.data + i, part.data, part.len) == 0)
+            return true;
+    return false;
+}
+
+/* An error line, as it was said; but not the password, which a server may say to complain of it. */
+static void keep_error(const struct conn *c, char *to, size_t size, const struct wire_head *h)
 {
     const char *word = h->kind == WIRE_SERVER_ERROR ? "SERVER_ERROR " : h->kind == WIRE_CLIENT_ERROR ? "CLIENT_ERROR " : "ERROR ";
 
-    keep_text(to, size, word, h->text);
+    keep_text(to, size, word, contains(h->text, password(c)) ? mend_str("(with the password in it)") : h->text);
     if (h->text.len == 0)
         to[strlen(to) - 1] = '\0';
 }
@@ -132,6 +148,11 @@ void conn_init(struct conn *c, const struct memory *memory, mend_bytes trial_key
         .in = {.memory = memory},
         .out = {.memory = memory},
     };
+}
+
+void conn_authenticate(struct conn *c, mend_bytes credentials)
+{
+    c->credentials = credentials;
 }
 
 void conn_release(struct conn *c)
@@ -157,6 +178,11 @@ static void forget(struct conn *c)
     c->why = "";
 }
 
+static enum wire_dialect asks_first(enum wire_dialect hint)
+{
+    return hint == WIRE_CLASSIC ? WIRE_CLASSIC : WIRE_META;
+}
+
 bool conn_dial(struct conn *c, enum wire_dialect hint, uint32_t opaque)
 {
     if (c->state == CONN_BROKEN)
@@ -164,7 +190,7 @@ bool conn_dial(struct conn *c, enum wire_dialect hint, uint32_t opaque)
     if (!buf_reserve(&c->in, CONN_IN_BYTES))
         return false;
     c->dialect = hint;
-    c->asks = hint == WIRE_CLASSIC ? WIRE_CLASSIC : WIRE_META;
+    c->asks = asks_first(hint);
     c->opaque = opaque;
     become(c, CONN_DIALING);
     return true;
@@ -236,16 +262,33 @@ static bool prove(struct conn *c)
     return ask_one(c, &q, NULL) == MEND_OK;
 }
 
+/* memcached's ASCII authentication: a classic set of any key, before anything else. A server that asks for none stores it
+ * like any other; but as expired already, so that nobody reads it there. */
+static bool authenticate(struct conn *c)
+{
+    static const char    key[] = "mend:auth";
+    struct wire_question q = {.verb = WIRE_SET, .key = {key, sizeof key - 1}, .value = c->credentials, .exptime = -1};
+
+    c->asks = WIRE_CLASSIC;
+    return ask_one(c, &q, NULL) == MEND_OK;
+}
+
+/* Whether that is what is being answered: nothing else is set while PROVING. */
+static bool authenticating(const struct conn *c)
+{
+    return c->state == CONN_PROVING && ask_at(c, 0)->verb == WIRE_SET;
+}
+
 void conn_dialed(struct conn *c)
 {
     become(c, CONN_PROVING);
-    if (!prove(c))
+    if (!(c->credentials.len ? authenticate(c) : prove(c)))
         conn_fail(c, MEND_E_MEMORY, "out of memory");
 }
 
 bool conn_refused_meta(const struct conn *c)
 {
-    return c->state == CONN_BROKEN && c->ended && c->dialect == WIRE_UNKNOWN && c->sent > 0 && !c->heard;
+    return c->state == CONN_BROKEN && c->ended && c->credentials.len == 0 && c->dialect == WIRE_UNKNOWN && c->sent > 0 && !c->heard;
 }
 
 bool conn_takes(const struct conn *c)
@@ -417,6 +460,21 @@ static void proved(struct conn *c, enum wire_dialect dialect)
     become(c, CONN_READY);
 }
 
+static const char refuses_us[] = "the server refused the user or the password";
+
+/* The server has taken user and password, or (no memcached says so) not. */
+static void authenticated(struct conn *c, const struct wire_head *h)
+{
+    if (h->kind != WIRE_STORED) {
+        conn_fail(c, MEND_E_AUTH, refuses_us);
+        return;
+    }
+    line_next(c);
+    c->asks = asks_first(c->dialect);
+    if (!prove(c))
+        conn_fail(c, MEND_E_MEMORY, "out of memory");
+}
+
 /* The answer to a question of ours, while PROVING. An OK is from before 1.6.10, whose ms has another form. */
 static void read_proof(struct conn *c, const struct wire_head *h)
 {
@@ -430,7 +488,9 @@ static void read_refusal(struct conn *c, const struct wire_head *h)
 {
     bool knows_no_meta = c->asks == WIRE_META && (h->kind == WIRE_CLIENT_ERROR || (h->kind == WIRE_ERROR && h->text.len == 0));
 
-    if (wire_means(h, ask_at(c, 0)->verb) == MEND_E_AUTH)
+    if (authenticating(c) && h->kind == WIRE_CLIENT_ERROR)
+        conn_fail(c, MEND_E_AUTH, refuses_us);
+    else if (wire_means(h, ask_at(c, 0)->verb) == MEND_E_AUTH)
         conn_fail(c, MEND_E_AUTH, "the server wants authentication");
     else if (knows_no_meta) {
         line_next(c);
@@ -438,7 +498,7 @@ static void read_refusal(struct conn *c, const struct wire_head *h)
         if (!prove(c))
             conn_fail(c, MEND_E_MEMORY, "out of memory");
     } else {
-        keep_error(c->text, sizeof c->text, h);
+        keep_error(c, c->text, sizeof c->text, h);
         conn_fail(c, MEND_E_SERVER, c->text);
     }
 }
@@ -644,7 +704,7 @@ static void read_error(struct conn *c, struct ask *a, const struct wire_head *h)
         into->zombie = maybe ? ZOMBIE_ADRIFT : ZOMBIE_NONE;
         if (status < 0) {
             into->again = a->many && c->asks == WIRE_META; /* one by one, where each has an answer of its own */
-            keep_error(into->text, sizeof into->text, h);
+            keep_error(c, into->text, sizeof into->text, h);
             into->error = into->text;
         }
     }
@@ -702,6 +762,10 @@ static void read_classic(struct conn *c, struct ask *a, const struct wire_head *
             read_proof(c, h);
         else
             line_next(c);
+        return;
+    }
+    if (authenticating(c)) {
+        authenticated(c, h);
         return;
     }
     if (into)

@@ -15,7 +15,8 @@
  *       +-- BROKEN <----+----------------+ bad answer    | bad answer    | bad answer
  *             ^------------------------------------------+---------------+
  *
- *     DIALING -> PROVING   [conn_dialed], which asks the trial key in the meta protocol
+ *     DIALING -> PROVING   [conn_dialed], which says user and password, if there are any, and when they were taken [authenticated],
+ *                          or at once, asks the trial key in the meta protocol
  *     PROVING -> READY     [proved]: a real get was answered, and so the dialect is known
  *     READY -> LINGERING   [conn_expire]: every question in flight is ended, and the line is kept for its late answers, since
  *                          they tell when a write that was given up has been done
@@ -91,6 +92,7 @@ struct conn {
     const char       *why;            /* ...in words: constant, or text below */
     char              text[88];
     mend_bytes        trial_key;
+    mend_bytes        credentials;    /* "user password"; empty: none */
     uint64_t          value_max;
 
     struct buf in;    /* arrived, and not yet read from in_at on */
@@ -112,6 +114,9 @@ struct conn {
 
 /* trial_key is borrowed for the connection's life. */
 void conn_init(struct conn *c, const struct memory *memory, mend_bytes trial_key, uint64_t value_max);
+
+/* From its next dial on it says "user password" before anything else. Borrowed for the connection's life. */
+void conn_authenticate(struct conn *c, mend_bytes credentials);
 void conn_release(struct conn *c);
 
 /* COLD or BROKEN to DIALING. hint: what this server is known to speak. opaque: where the
@@ -120,7 +125,8 @@ bool conn_dial(struct conn *c, enum wire_dialect hint, uint32_t opaque);
 void conn_dialed(struct conn *c);
 
 /* BROKEN while it was asked for its dialect, before it said a word: proxies that know no meta
- * protocol close. It is to be dialed again with the hint WIRE_CLASSIC. */
+ * protocol close. It is to be dialed again with the hint WIRE_CLASSIC. (Where we authenticate it
+ * is taken for a memcached, which says ERROR.) */
 bool conn_refused_meta(const struct conn *c);
 
 /* Whether it takes a question now: READY, and not too much before it. */

@@ -9,6 +9,7 @@ enum {
     QUICK_FOR_MS = 1000, /* ...within 50 ms, at 20 to 40 small packets */
     WINDOW_MS = 1000,
     WINDOW_CALLS = 20,
+    REFUSED_MS = 10 * 1000,
     FLAP_MS = 10 * 1000, /* the third fall within this is flapping, and so much time up ends it */
 };
 
@@ -225,4 +226,14 @@ void health_trial_failed(struct health *h, uint32_t generation, nstime now, uint
         plan_trial(h, h->trial_began, now, chance);
     } else
         fall(h, now, chance);
+}
+
+void health_trial_refused(struct health *h, uint32_t generation, nstime now, uint64_t chance, const char *why)
+{
+    nstime wait = h->limits.wait_max > MS(REFUSED_MS) ? h->limits.wait_max : MS(REFUSED_MS);
+
+    if (generation != h->generation || h->state == MEND_STATE_UP || h->state == MEND_STATE_DOWN)
+        return;
+    health_trial_failed(h, generation, now, chance, why);
+    h->trial_due = now + between(wait, wait + wait / 2, chance);
 }

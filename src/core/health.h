@@ -72,6 +72,9 @@ void health_trial_begins(struct health *h, nstime now);
 void health_trial_passed(struct health *h, uint32_t generation, nstime now);
 void health_trial_failed(struct health *h, uint32_t generation, nstime now, uint64_t chance, const char *why);
 
+/* The trial was refused, as all will be until somebody changes a configuration: the next is due after 10 s, or wait_max if that is longer. */
+void health_trial_refused(struct health *h, uint32_t generation, nstime now, uint64_t chance, const char *why);
+
 /* The trial could not be made, for want of something of ours. While calls go on (DOUBTFUL) it is made again
  * a little later; in other states it failed. */
 void health_trial_postponed(struct health *h, uint32_t generation, nstime now, uint64_t chance, const char *why);

@@ -127,8 +127,8 @@ struct io {
     void (*forked)(struct io *); /* in a child: closes every descriptor of the parent's world, and touches nothing else */
 };
 
-/* Reads a small file whole, and a NUL behind it, into memory of the C library's. NULL: errno says why. */
-char *io_read_file(const char *path, size_t *len);
+/* Reads a small file whole, and puts a NUL behind it. Returns NULL, or in words why not; then *bytes is NULL. */
+const char *io_read_file(const char *path, const struct memory *memory, char **bytes, size_t *len);
 
 /* What a world is to be told when it begins. */
 struct io_options {

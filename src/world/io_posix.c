@@ -625,27 +625,31 @@ static int world_address(struct io *io, const char *host, uint16_t port, bool is
 
 /* ---- Files ---- */
 
-char *io_read_file(const char *path, size_t *len)
+const char *io_read_file(const char *path, const struct memory *memory, char **bytes, size_t *len)
 {
     enum { FILE_MAX = 1024 * 1024 }; /* the certificates of all the authorities there are come to a quarter of it */
-    char *bytes = malloc(FILE_MAX + 1);
-    FILE *file = bytes ? fopen(path, "re") : NULL;
-    if (!file) {
-        free(bytes);
-        return NULL;
-    }
+    FILE *file = fopen(path, "re");
 
-    *len = fread(bytes, 1, FILE_MAX + 1, file);
+    *bytes = NULL;
+    if (!file)
+        return strerror(errno);
+    char *whole = memory_allocate(memory, FILE_MAX + 1);
+    if (!whole) {
+        fclose(file);
+        return strerror(ENOMEM);
+    }
+    *len = fread(whole, 1, FILE_MAX + 1, file);
     int error = ferror(file) ? errno : *len > FILE_MAX ? EFBIG : 0;
     fclose(file);
-    char *fitting = error ? NULL : realloc(bytes, *len + 1);
-    if (!fitting) {
-        free(bytes);
-        errno = error ? error : ENOMEM;
-        return NULL;
+    if (error) {
+        memory_release(memory, whole);
+        return strerror(error);
     }
-    fitting[*len] = '\0';
-    return fitting;
+    whole[*len] = '\0';
+    *bytes = memory_resize(memory, whole, *len + 1);
+    if (!*bytes)
+        *bytes = whole; /* it did not get smaller */
+    return NULL;
 }
 
 /* ---- The world's own life ---- */

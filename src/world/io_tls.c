@@ -12,7 +12,6 @@
  */
 #include "world/io_tls.h"
 
-#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -309,6 +308,7 @@ static int session_came(SSL *ssl, SSL_SESSION *session)
 struct process {
     pid_t         id;
     OSSL_LIB_CTX *libctx; /* NULL: OpenSSL's own */
+    const void   *parent; /* whose threads are not here; what it has is left as it is */
 };
 
 static OSSL_LIB_CTX *libctx_new(void)
@@ -334,6 +334,7 @@ static const struct process *this_process(void)
     if (!this)
         return NULL;
     this->id = getpid();
+    this->parent = last;
     this->libctx = last ? libctx_new() : NULL;
     if (last && !this->libctx) {
         free(this);
@@ -883,8 +884,10 @@ static mend_status load_file(const char *field, const char *path, char **bytes, 
 {
     if (!path)
         return MEND_OK;
-    *bytes = io_read_file(path, len);
-    return *bytes ? MEND_OK : refuse(error, error_size, "tls.%s: %.100s cannot be read: %s", field, path, strerror(errno));
+
+    struct memory memory = memory_from(NULL);
+    const char   *why = io_read_file(path, &memory, bytes, len);
+    return why ? refuse(error, error_size, "tls.%s: %.100s cannot be read: %s", field, path, why) : MEND_OK;
 }
 
 static mend_status load(const mend_tls *from, struct tls_settings *to, char *error, size_t error_size)

@@ -94,7 +94,7 @@ static void a_mistake_is_named(void **state)
         {WITH(.allocator = {.allocate = never_allocate, .reallocate = never_reallocate}), "allocator"},
         {WITH(.allocator = {.reallocate = never_reallocate, .release = never_release}), "allocator"},
         {WITH(.reserved = {1}), "reserved"},
-        {WITH(.reserved = {[5] = 1}), "reserved"},
+        {WITH(.reserved = {[2] = 1}), "reserved"},
         {WITH(.gutter = ""), "gutter: none is given"},
         {WITH(.gutter = "a:0"), "gutter: the port of \"a:0\""},
         {WITH(.gutter = "127.0.0.1:11211"), "gutter: 127.0.0.1:11211 is one of servers"},

@@ -149,15 +149,19 @@ bool raw_ask(int fd, const char *question, const char *end, char *answer, size_t
     return false;
 }
 
-/* It answers, and it is ours: not a stranger that took the port first. */
+/* It answers, and it is ours: not a stranger that took the port first. With -Y it tells a stranger like us no more than that it asks for
+ * a password, and if it is not ours, ours ends soon. */
 static bool answers(const struct memcached *m)
 {
     char answer[8192], ours[32];
     int  fd = raw_connect(m->host, m->clear_port, m->path);
     if (fd < 0)
         return false;
-    bool is = raw_ask(fd, "stats\r\n", "END\r\n", answer, sizeof answer);
+    bool asks = strstr(m->args, "-Y");
+    bool is = raw_ask(fd, "stats\r\n", asks ? "CLIENT_ERROR unauthenticated\r\n" : "END\r\n", answer, sizeof answer);
     close(fd);
+    if (asks)
+        return is;
     snprintf(ours, sizeof ours, "STAT pid %d\r\n", (int)m->pid);
     return is && strstr(answer, ours);
 }

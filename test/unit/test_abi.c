@@ -30,7 +30,8 @@ static void layout(void **state)
             AT(mend_config, journal_bytes_max, 112), AT(mend_config, journal_keys_max, 120), AT(mend_config, on_journal_overflow, 124),
             AT(mend_config, zombie_ms, 128), AT(mend_config, gutter, 136), AT(mend_config, gutter_ttl_s, 144),
             AT(mend_config, compress_above_bytes, 148), AT(mend_config, compression, 152), AT(mend_config, zstd_flag, 156), AT(mend_config, zlib_flag, 160),
-            AT(mend_config, prefix, 168), AT(mend_config, prefix_unhashed, 176), AT(mend_config, tls, 184), AT(mend_config, reserved, 192),
+            AT(mend_config, prefix, 168), AT(mend_config, prefix_unhashed, 176), AT(mend_config, tls, 184), AT(mend_config, username, 192), AT(mend_config, password, 200),
+            AT(mend_config, auth_file, 208), AT(mend_config, reserved, 216),
         SIZE(mend_tls, 88), AT(mend_tls, ca_file, 0), AT(mend_tls, certificate_file, 8), AT(mend_tls, key_file, 16),
             AT(mend_tls, server_name, 24), AT(mend_tls, insecure_no_verification, 32), AT(mend_tls, reserved, 40),
         SIZE(mend_allocator, 32), AT(mend_allocator, allocate, 0), AT(mend_allocator, reallocate, 8), AT(mend_allocator, release, 16),
@@ -76,7 +77,7 @@ static void reserved_words(void **state)
 #define RESERVED(type, words)                                                      \
     assert_int_equal(sizeof(((type *)NULL)->reserved), (words) * sizeof(uintptr_t)); \
     assert_int_equal(offsetof(type, reserved) + sizeof(((type *)NULL)->reserved), sizeof(type))
-    RESERVED(mend_config, 6);
+    RESERVED(mend_config, 3);
     RESERVED(mend_tls, 6);
     RESERVED(mend_call, 4);
     RESERVED(mend_store, 4);
@@ -96,7 +97,7 @@ static void numbers(void **state)
         {MEND_DISTRIBUTION_KETAMA_WEIGHTED, 0}, {MEND_DISTRIBUTION_KETAMA, 1}, {MEND_DISTRIBUTION_CONSISTENT_MD5, 2},
         {MEND_DISTRIBUTION_MODULA, 3},          {MEND_DISTRIBUTION_CRC32, 4},  {MEND_STATE_NEW, 0},
         {MEND_STATE_UP, 1},                     {MEND_STATE_DOUBTFUL, 2},      {MEND_STATE_DOWN, 3},
-        {MEND_STATE_TRIAL, 4},                  {MEND_EVENT_DOWN, 1},          {MEND_EVENT_BACK, 2},
+        {MEND_STATE_TRIAL, 4},                  {MEND_EVENT_DOWN, 1},          {MEND_EVENT_BACK, 2},              {MEND_EVENT_AUTH_REFUSED, 5},
         {MEND_SOURCE_NONE, 0},                  {MEND_SOURCE_CACHE, 1},        {MEND_SOURCE_STALE, 2},
         {MEND_SOURCE_LOADED, 3},                {MEND_SOURCE_SHARED, 4},       {MEND_SOURCE_LOCAL, 5},
         {MEND_FLAGS_ABSENT, 1835363940},        {sizeof(mend_source), 4},

@@ -361,6 +361,86 @@ static void refused_at_the_door(void **state)
     rig_free(r);
 }
 
+#define SAYS_WHO "set mend:auth 0 -1 13\r\nuser password\r\n"
+#define ASKS_META_THEN "mg " TRIAL_64 " b k v O102\r\n"
+
+/* User and password before anything else; the trial is asked when they were taken, and not before. */
+static void authentication(void **state)
+{
+    static const struct {
+        enum wire_dialect hint;
+        const char *got, *then, *end;
+    } rows[] = {
+        {WIRE_UNKNOWN, "STORED\r\n", "EN k" TRIAL_64 " b O102\r\n", "ready"},
+        {WIRE_META, "STORED\r\n", "EN\r\n", "ready"},
+        {WIRE_CLASSIC, "STORED\r\n", "END\r\n", "ready"},
+        {WIRE_UNKNOWN, "STORED\r\n", "SERVER_ERROR no password\r\n", "E_SERVER: SERVER_ERROR (with the password in it)"},
+        {WIRE_UNKNOWN, "STORED\r\n", "CLIENT_ERROR unauthenticated\r\n", "E_AUTH: the server wants authentication"},
+        {WIRE_UNKNOWN, "CLIENT_ERROR authentication failure\r\n", NULL, "E_AUTH: the server refused the user or the password"},
+        {WIRE_UNKNOWN, "CLIENT_ERROR your password is wrong\r\n", NULL, "E_AUTH: the server refused the user or the password"},
+        {WIRE_UNKNOWN, "CLIENT_ERROR unauthenticated\r\n", NULL, "E_AUTH: the server refused the user or the password"},
+        {WIRE_UNKNOWN, "NOT_STORED\r\n", NULL, "E_AUTH: the server refused the user or the password"},
+        {WIRE_UNKNOWN, "ERROR Too many open connections\r\n", NULL, "E_SERVER: ERROR Too many open connections"},
+        {WIRE_UNKNOWN, "ERROR\r\n", NULL, "E_SERVER: ERROR"},
+        {WIRE_UNKNOWN, "SERVER_ERROR user password unknown\r\n", NULL, "E_SERVER: SERVER_ERROR (with the password in it)"},
+        {WIRE_UNKNOWN, "SERVER_ERROR out of memory storing passwor\r\n", NULL, "E_SERVER: SERVER_ERROR out of memory storing passwor"},
+        {WIRE_UNKNOWN, "EN k" TRIAL_64 " b O101\r\n", NULL, UNFIT},
+        {WIRE_UNKNOWN, "END\r\n", NULL, UNFIT},
+        {WIRE_UNKNOWN, "HTTP/1.1 400 Bad Request\r\n", NULL, GARBAGE},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        const char *got = rows[i].got, *then = rows[i].then;
+        size_t most = strlen(got) > (then ? strlen(then) : 0) ? strlen(got) : strlen(then);
+        for (size_t cut = 0; cut <= most; cut++) {
+            struct rig *r = rig_new();
+            char end[400];
+            conn_authenticate(&r->c, mend_str("user password"));
+            assert_true(conn_dial(&r->c, rows[i].hint, OPAQUE));
+            conn_dialed(&r->c);
+            assert_false(conn_takes(&r->c));
+            transmit_all(r);
+            agree(got, cut, "who we are", r->sent, SAYS_WHO);
+            feed(r, got, strlen(got), cut);
+            if (then) {
+                assert_int_equal(r->c.state, CONN_PROVING);
+                transmit_all(r);
+                agree(then, cut, "the question", r->sent, rows[i].hint == WIRE_CLASSIC ? ASKS_CLASSIC : ASKS_META_THEN);
+                feed(r, then, strlen(then), cut);
+            }
+            agree(got, cut, "the end", describe_end(&r->c, end), rows[i].end);
+            assert_false(conn_refused_meta(&r->c));
+            rig_free(r);
+        }
+    }
+}
+
+/* Who hangs up on that has not been asked for a protocol. */
+static void authentication_without_an_answer(void **state)
+{
+    (void)state;
+    for (int ends = 0; ends < 2; ends++) {
+        struct rig *r = rig_new();
+        conn_authenticate(&r->c, mend_str("user password"));
+        assert_true(conn_dial(&r->c, WIRE_UNKNOWN, OPAQUE));
+        conn_dialed(&r->c);
+        transmit_all(r);
+        if (ends)
+            conn_end(&r->c, "closed");
+        else
+            conn_fail(&r->c, MEND_E_TIMEOUT, "late");
+        assert_false(conn_refused_meta(&r->c));
+        rig_free(r);
+    }
+    struct rig *r = rig_new();
+    conn_authenticate(&r->c, mend_str("user password"));
+    assert_true(conn_dial(&r->c, WIRE_UNKNOWN, OPAQUE));
+    r->supply.fails_at = r->supply.asked + 1;
+    conn_dialed(&r->c);
+    assert_int_equal(r->c.broke, MEND_E_MEMORY);
+    rig_free(r);
+}
+
 static void no_memory_for_the_second_trial(void **state)
 {
     struct rig *r = rig_new();
@@ -1615,6 +1695,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(proving),
         cmocka_unit_test(refused_at_the_door),
+        cmocka_unit_test(authentication),
+        cmocka_unit_test(authentication_without_an_answer),
         cmocka_unit_test(no_memory_for_the_second_trial),
         cmocka_unit_test(an_answer_before_the_trial_was_asked),
         cmocka_unit_test(closed_for_asking_meta),

@@ -413,6 +413,39 @@ static nstime next_wait(struct health *h, nstime begins, nstime lasts, uint64_t 
     return h->trial_due - begins;
 }
 
+/* Whoever is refused waits for 10 to 15 s, or for wait_max and half of it again, however young the outage; and from now on, not from
+ * the trial's start. What else fails in between is tried again as ever. */
+static void a_refused_trial(void **state)
+{
+    static const struct {
+        nstime wait_max;
+        uint64_t chance;
+        nstime wait;
+    } rows[] = {
+        {MS(1000), 0, 10 * SECOND}, {MS(1000), 5 * SECOND, 15 * SECOND}, {30 * SECOND, 0, 30 * SECOND}, {30 * SECOND, 15 * SECOND, 45 * SECOND},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct health h;
+        struct health_limits limits = usual;
+        limits.wait_max = rows[i].wait_max;
+        health_init(&h, &limits, START);
+        health_trial_begins(&h, START);
+        health_trial_refused(&h, 0, START + MS(2), rows[i].chance, "no");
+        assert_int_equal(h.state, MEND_STATE_DOWN);
+        assert_string_equal(h.why, "no");
+        assert_int_equal(h.trial_due, START + MS(2) + rows[i].wait);
+        assert_in_range(next_wait(&h, h.trial_due, MS(3), 0), MS(25), MS(100));
+        health_trial_begins(&h, h.trial_due);
+        health_trial_refused(&h, 0, h.trial_began, 0, "of an older generation");
+        assert_int_equal(h.state, MEND_STATE_TRIAL);
+        assert_int_equal(h.trial_due, NEVER);
+    }
+    struct health h = in_state(MEND_STATE_UP);
+    health_trial_refused(&h, h.generation, START, 0, "no trial is under way");
+    assert_int_equal(h.trial_due, NEVER);
+}
+
 /* In the first second 25 to 50 ms, whatever chance says, and both ends can be had. */
 static void the_first_second(void **state)
 {
@@ -758,6 +791,7 @@ int main(void)
         cmocka_unit_test(troubled),
         cmocka_unit_test(when_a_verdict_is_due),
         cmocka_unit_test(since),
+        cmocka_unit_test(a_refused_trial),
         cmocka_unit_test(the_first_second),
         cmocka_unit_test(then_it_doubles),
         cmocka_unit_test(a_hung_trial_has_waited),
