@@ -7,7 +7,8 @@
  *              0x80 whoever asked first goes after the first step, unanswered
  *     [1]      value_max, from a table
  *     [2]      the allocation that fails, from 1; 0: none         [3] 0x01 and all behind it; 0x06 bytes sent at a step;
- *              0x08 time is up after the first step, and the rest comes too late; 0x10 the server ends it in the end
+ *              0x08 time is up after the first step, and the rest comes too late; 0x10 the server ends it in the end;
+ *              0x20 with a user and a password
  *     [4..7]   how many bytes arrive at a step, in turn; 0: all that is left
  *     [8]      how many questions, % 9, and a byte for each:
  *              0x0f verb (14, 15: a gets of many); 0x30 which key, or keys; 0x40 large value, a counter that is made, a binary key at the head
@@ -24,6 +25,7 @@
 #include "core/conn.h"
 #include "core/key.h"
 
+#define PASSWORD "secret"
 enum { HEAD = 9, ASKED_MAX = 8, KEYS_MAX = 40, OPAQUE = 100, LARGE = WIRE_COPY_MAX + 1, SPEECH_MAX = 40000 };
 
 /* An answer as it was when it was first seen done: it must stay so. */
@@ -96,6 +98,7 @@ static void check_answer(const struct rig *r, const struct put *p, struct answer
 
     must(strcmp(mend_status_name(a->status), "MEND_?") != 0);
     must((a->status < 0) == (a->error[0] != '\0'));
+    must(!r->c.credentials.len || !strstr(a->error, PASSWORD));
     for (const char *s = a->error; *s; s++)
         must(*s >= ' ' && *s <= '~');
     must(!a->maybe_applied || !a->again);
@@ -305,7 +308,8 @@ static bool dial(struct rig *r)
 {
     static const enum wire_dialect hints[] = {WIRE_UNKNOWN, WIRE_META, WIRE_CLASSIC};
     enum wire_dialect              hint = hints[(r->head[0] & 7) % 3];
-    const char *proof = hint == WIRE_CLASSIC ? "END\r\n" : r->head[0] & 0x20 ? "EN\r\n" : "EN kdHJpYWw= b O101\r\n";
+    bool        known = r->c.credentials.len > 0;
+    const char *proof = hint == WIRE_CLASSIC ? "END\r\n" : r->head[0] & 0x20 ? "EN\r\n" : known ? "EN kdHJpYWw= b O102\r\n" : "EN kdHJpYWw= b O101\r\n";
 
     r->dialing++;
     if (!conn_dial(&r->c, hint, OPAQUE))
@@ -315,6 +319,10 @@ static bool dial(struct rig *r)
     check(r);
     if (r->head[0] & 0x10) {
         transmit(r, SIZE_MAX);
+        if (known) {
+            arrive(r, "STORED\r\n", strlen("STORED\r\n"));
+            transmit(r, SIZE_MAX);
+        }
         arrive(r, proof, strlen(proof));
         check(r);
         must(r->c.state == CONN_READY || r->supply.fails_at);
@@ -330,7 +338,7 @@ static void step(struct rig *r, const char *bytes, size_t n)
     check(r);
     transmit(r, sends[r->head[3] >> 1 & 3]);
     check(r);
-    if (r->head[3] >> 1 == 0 && r->question_next < r->question_count) { /* a large value was in the way of those behind it */
+    if ((r->head[3] & 0x1e) == 0 && r->question_next < r->question_count) { /* a large value was in the way of those behind it */
         ask(r);
         transmit(r, SIZE_MAX);
     }
@@ -422,6 +430,8 @@ static void end_well(struct rig *r)
     static const struct wire_question q = {.verb = WIRE_GET, .key = {"well", 4}};
     struct answer               a = {.value.memory = &r->memory};
 
+    must(!strstr(r->c.why, PASSWORD));
+    conn_authenticate(&r->c, mend_mem(NULL, 0));
     r->supply.fails_at = 0;
     r->put_count = 0;
     r->c.value_max = 2;
@@ -503,6 +513,8 @@ static uint64_t live(const uint8_t *data, size_t size, const uint8_t pieces[4])
 
     static const uint64_t limits[] = {1 << 20, 0, 16, 5000};
     conn_init(&r.c, &r.memory, trial_key, limits[data[1] % 4]);
+    if (data[3] & 0x20)
+        conn_authenticate(&r.c, mend_str("user " PASSWORD));
     bool   dialed = dial(&r);
     size_t at = 0;
     for (unsigned turn = 0; dialed && (turn == 0 || at < r.speech_len); turn++) {
@@ -538,7 +550,7 @@ static uint64_t live(const uint8_t *data, size_t size, const uint8_t pieces[4])
 /* Whether it can make no difference in which pieces the speech comes: all is asked and sent before it begins. */
 static bool indifferent(const uint8_t *data, size_t size)
 {
-    if (data[2] || data[3] >> 1 || !(data[0] & 0x10) || data[0] & (0x40 | 0x80))
+    if (data[2] || (data[3] & 0x1e) || !(data[0] & 0x10) || data[0] & (0x40 | 0x80))
         return false;
     for (size_t i = HEAD; i < size && i < HEAD + data[8] % (ASKED_MAX + 1u); i++) {
         bool large = data[i] & 0x40 && wire_carries_value((enum wire_verb)(data[i] & 15));

@@ -492,13 +492,13 @@ static void an_exit_without_a_close(void **state)
 {
     (void)state;
     serve("");
-    for (int i = 0; i < 20; i++) {
+    for (int i = 0; i < 10; i++) {
         pid_t child = fork();
         if (child == 0) {
             alarm(SOON_MS / 1000);
             mend_config wanted = config(PATIENT_MS);
             if (mend_open(&wanted, &stage.c, NULL) == MEND_OK) {
-                pause_ms(i / 4);
+                pause_ms(i / 2);
                 exit(0);
             }
             _exit(1);
