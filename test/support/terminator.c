@@ -162,9 +162,9 @@ static void begin(struct terminator *t, int client)
     fcntl(client, F_SETFL, O_NONBLOCK);
     SSL_set_fd(c->ssl, client);
     t->threads++;
-    if (c->server < 0 || pthread_create(&thread, NULL, serve, c) != 0)
-        fail_msg("a terminator without its server");
-    pthread_detach(thread);
+    must(c->server >= 0, "a terminator without its server");
+    if (pthread_create(&thread, NULL, serve, c) == 0)
+        pthread_detach(thread);
 }
 
 static void *accept_all(void *argument)
