@@ -93,6 +93,14 @@ static void a_mistake_is_named(void **state)
         {WITH(.allocator.release = never_release), "allocator"},
         {WITH(.allocator = {.allocate = never_allocate, .reallocate = never_reallocate}), "allocator"},
         {WITH(.allocator = {.reallocate = never_reallocate, .release = never_release}), "allocator"},
+        {WITH(.tls = &(mend_tls){0}), "tls"},
+#ifndef WITH_TLS
+        {SERVERS("tls://a"), "servers: this libmend was built without TLS"},
+        {MEND_CONFIG(.servers = "tls://a", .tls = &(mend_tls){0}), "tls: this libmend was built without TLS"},
+#endif
+        {WITH(.username = "user"), "password"},
+        {WITH(.password = "secret"), "username"},
+        {WITH(.auth_file = "/no/such/file"), "auth_file"},
         {WITH(.reserved = {1}), "reserved"},
         {WITH(.reserved = {[2] = 1}), "reserved"},
         {WITH(.gutter = ""), "gutter: none is given"},
