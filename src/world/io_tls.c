@@ -123,7 +123,7 @@ static long bio_ctrl(BIO *bio, int command, long number, void *pointer)
 
 static BIO_METHOD *bio_method(void)
 {
-    BIO_METHOD *method = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "mend");
+    BIO_METHOD *method = BIO_meth_new(BIO_TYPE_SOURCE_SINK, "mend");
 
     if (method) {
         BIO_meth_set_read(method, bio_read);
