@@ -375,6 +375,16 @@ MEND_API mend_status mend_ping(mend_client *client, mend_reply *reply);
 /* Calls each once for every server, in the order of the list, and then of the gutter. Waits for nothing. */
 MEND_API mend_status mend_servers(mend_client *client, void (*each)(const mend_server *server, void *context), void *context);
 
+/* Puts another list in place of mend_config.servers, while other threads call. A server that is in both, by its name as
+ * mend_servers gives it, is kept as it is: its connections, its health, its journal. One that is new begins as at mend_open. One
+ * that is not in the list any more has its connections closed as soon as the calls that are under way with it have ended, by
+ * themselves. What is known of it ends with it, its journal, too: if it comes back it begins as new, with whatever it holds by then,
+ * like any server that joins (mend_flush_all is how to begin afresh). No event tells of servers that come or go. A call
+ * that has begun goes by the list that it began with. MEND_E_ARGUMENT, in words that begin with "servers: ", or MEND_E_MEMORY: nothing has
+ * changed. Does not wait for the network. Calls at the same time take turns. A child that is forked begins with the list in force.
+ * reply may be NULL. */
+MEND_API mend_status mend_set_servers(mend_client *client, const char *servers, mend_reply *reply);
+
 /* With MEND_ON_OVERFLOW_REFUSE: this server, by the name that mend_servers gives, may serve again, stale values
  * included. MEND_E_ARGUMENT: there is none of that name. MEND_MISS: it had not overflowed. */
 MEND_API mend_status mend_accept(mend_client *client, const char *server);

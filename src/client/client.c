@@ -39,6 +39,16 @@ mend_status call_begin(struct call *call, struct mend_client *c, const char **wh
     return MEND_OK;
 }
 
+void call_pin(struct call *call)
+{
+    call->pin = routing_pin(call->life);
+}
+
+void call_unpin(struct call *call)
+{
+    routing_unpin(call->pin);
+}
+
 void call_clock(struct call *call, const mend_call *options)
 {
     int own = options ? options->timeout_ms : 0;
@@ -137,8 +147,11 @@ void lost_note(struct server *s, struct call *call, mend_bytes key, enum zombie 
     bool first = !journal_waits(&s->journal); /* else the healer knows already */
 
     journal_note(&s->journal, key, call->io->now(call->io), zombie);
-    if (first && server_gate(s).state == MEND_STATE_UP)
+    if (first && server_gate(s).state == MEND_STATE_UP) {
+        int before = cancel_off(); /* the world may write to ring */
         call->io->ring(call->io);
+        cancel_restore(before);
+    }
 }
 
 void lost_after(const struct route *route, struct call *call, mend_bytes key, uint32_t serial, const struct answer *a)
@@ -304,20 +317,23 @@ static mend_status run(struct mend_client *c, mend_reply *reply, const mend_call
     mend_reply        local;
     mend_reply       *r = reply ? reply : reply_lend(&local, &spare, &c->memory);
     struct reply_own *own = reply_begin(r, &c->memory);
+    call_pin(&call);
     if (!own) {
         struct route route = gutter_route(&call, q->verb, q->key, options);
         route.asked = route.home;
         if (wire_leaves_stale(q->verb))
             lost_after(&route, &call, q->key, 0, &(struct answer){.status = MEND_E_MEMORY});
+        call_unpin(&call);
         return MEND_E_MEMORY;
     }
     q->exptime = exptime_of(call.io, ttl_s);
     if (wire_writes(q->verb))
         flights_wrote(&call.life->flights, q->key);
-    struct server *s = call_ask(&call, options, q, own->was_large, &own->answer);
+    reply_server(r, call_ask(&call, options, q, own->was_large, &own->answer));
+    call_unpin(&call);
     if (wire_writes(q->verb))
         flights_wrote(&call.life->flights, q->key); /* a load that began meanwhile may have read what was before */
-    status = reply_end(r, own, s);
+    status = reply_end(r, own);
     if (!reply)
         buf_release(&spare.answer.value);
     return status;
@@ -439,11 +455,21 @@ mend_status mend_decrement(mend_client *c, mend_bytes key, uint64_t delta, const
 bool mend_connection_available(const mend_client *client)
 {
     struct life *life = client ? life_of((mend_client *)(uintptr_t)client) : NULL;
+    if (!life)
+        return false;
 
-    for (size_t i = 0; life && i < life->server_count; i++)
-        if (health_askable(server_gate(&life->servers[i]).state))
-            return true;
-    return false;
+    struct pin pin = routing_pin(life);
+    size_t     i = 0;
+    while (i < pin.routing->count && !health_askable(server_gate(pin.routing->at[i]).state))
+        i++;
+    bool available = i < pin.routing->count;
+    routing_unpin(pin);
+    return available;
+}
+
+static void unpin(void *pin)
+{
+    routing_unpin(*(struct pin *)pin);
 }
 
 mend_status mend_servers(mend_client *c, void (*each)(const mend_server *, void *), void *context)
@@ -454,13 +480,29 @@ mend_status mend_servers(mend_client *c, void (*each)(const mend_server *, void 
     if (!life)
         return MEND_E_MEMORY;
 
-    nstime now = life->io->now(life->io);
-    for (size_t i = 0; i < life->server_count; i++) {
+    nstime     now = life->io->now(life->io);
+    struct pin pin = routing_pin(life);
+    pthread_cleanup_push(unpin, &pin); /* what `each` does may be cancelled */
+    for (size_t i = 0; i < pin.routing->count; i++) {
         struct server_texts texts;
         mend_server         server;
-        server_describe(&life->servers[i], now, &server, &texts);
+        server_describe(pin.routing->at[i], now, &server, &texts);
         each(&server, context);
     }
+    pthread_cleanup_pop(1);
+    return MEND_OK;
+}
+
+static mend_status accept_server(struct call *call, const char *name)
+{
+    struct server *s = routing_find(call->pin.routing, name);
+    nstime         torn_at;
+
+    if (!s)
+        return MEND_E_ARGUMENT;
+    if (!journal_torn(&s->journal, &torn_at))
+        return MEND_MISS;
+    journal_mend(&s->journal, torn_at);
     return MEND_OK;
 }
 
@@ -468,20 +510,56 @@ mend_status mend_accept(mend_client *c, const char *name)
 {
     const char *why;
     struct call call;
-    nstime      torn_at;
 
     if (!c || !name)
         return MEND_E_ARGUMENT;
     mend_status status = call_begin(&call, c, &why);
-    for (size_t i = 0; !status && i < call.life->server_count; i++) {
-        struct server *s = &call.life->servers[i];
-        if (strcmp(s->spec->name, name) != 0)
-            continue;
-        if (!journal_torn(&s->journal, &torn_at))
-            return MEND_MISS;
-        journal_mend(&s->journal, torn_at);
+    if (status)
+        return status;
+    call_pin(&call);
+    status = accept_server(&call, name);
+    call_unpin(&call);
+    if (status == MEND_OK)
         call.io->ring(call.io);
-        return MEND_OK;
+    return status;
+}
+
+/* ---- A change of the list ---- */
+
+static mend_status set_servers(struct mend_client *c, struct life *life, const char *text, char *error, size_t error_size)
+{
+    struct servers list;
+    mend_status    status = servers_parse(&list, text, &c->memory, error, error_size);
+    const char    *both = status == MEND_OK ? client_in_gutter(c, &list) : NULL;
+
+    if (both) {
+        snprintf(error, error_size, "servers: %s is one of gutter, too", both);
+        servers_free(&list);
+        return MEND_E_ARGUMENT;
     }
-    return status ? status : MEND_E_ARGUMENT;
+    if (status == MEND_OK && (status = routing_change(life, &list)) != MEND_OK)
+        snprintf(error, error_size, "servers: out of memory");
+    return status;
+}
+
+mend_status mend_set_servers(mend_client *c, const char *servers, mend_reply *reply)
+{
+    const char *why;
+    struct call call;
+    mend_status status = call_begin(&call, c, &why);
+
+    if (status)
+        return reply_refuse(reply, status, why);
+
+    struct reply_own  spare;
+    mend_reply        local;
+    mend_reply       *r = reply ? reply : reply_lend(&local, &spare, &c->memory);
+    struct reply_own *own = reply_begin(r, &c->memory);
+    if (!own)
+        return MEND_E_MEMORY;
+    int before = cancel_off();
+    status = set_servers(c, call.life, servers, own->error, sizeof own->error);
+    cancel_restore(before);
+    answer_fail(&own->answer, status, status ? own->error : "");
+    return reply_end(r, own);
 }

@@ -57,6 +57,7 @@ struct trial {
     struct answer  said;      /* to the last of them */
 
     bool told_down;
+    bool seen; /* it is in the healer's list */
 
     size_t polled, polled_end; /* what it is watched for, in healer.polls: its link, its listener, those that linger, its idle links */
     bool   polls_link, polls_listening;
@@ -64,9 +65,11 @@ struct trial {
 
 struct healer {
     char            name[24]; /* whose locks are ours */
-    struct trial   *trials;
+    struct server  *servers, **end; /* those in force, and those that have left and are not freed yet */
+    struct routing *routing; /* the last that was seen; to be compared only */
     struct io_poll *polls; /* of every server that is watched: its trial's, its listener's, and WATCH_MAX at most */
     struct io_sock *watched;
+    size_t          room; /* for so many servers */
     nstime          sweep_at;
 };
 
@@ -112,30 +115,31 @@ static nstime fell_at(struct server *s)
 
 /* When all of several servers went away together it is rather our own network: nothing is flushed for that. */
 enum { TOGETHER_MS = 1000 };
-static bool all_are_down(struct life *life)
+static bool all_are_down(const struct routing *r)
 {
-    for (size_t i = 0; i < life->server_count; i++)
-        if (health_askable(server_gate(&life->servers[i]).state))
+    for (size_t i = 0; i < r->count; i++)
+        if (health_askable(server_gate(r->at[i]).state))
             return false;
-    return life->server_count > 1;
+    return r->count > 1;
 }
 
 static void tell(struct server *s, nstime now)
 {
-    struct life  *life = s->life;
-    struct trial *t = s->trial;
+    struct life    *life = s->life;
+    struct trial   *t = s->trial;
+    struct routing *routing = atomic_load(&life->routing); /* it is the healer who frees it: no need for a pin */
 
     bool down = !health_askable(server_gate(s).state);
-    if (down == t->told_down)
+    if (down == t->told_down || atomic_load(&s->left))
         return;
     t->told_down = down;
-    bool all = down && all_are_down(life);
+    bool all = down && all_are_down(routing);
     if (down)
         pool_sweep(s, NEVER); /* its idle links are of the generation that has ended */
     else
         s->ours = false;
-    for (size_t i = 0; all && i < life->server_count; i++)
-        life->servers[i].ours = now - fell_at(&life->servers[i]) <= MS(TOGETHER_MS);
+    for (size_t i = 0; all && i < routing->count; i++)
+        routing->at[i]->ours = now - fell_at(routing->at[i]) <= MS(TOGETHER_MS);
 
     call_application(s, now, down ? MEND_EVENT_DOWN : MEND_EVENT_BACK, down ? 0 : (now - fell_at(s)) / 1000000);
     if (all && goes_on(life))
@@ -668,7 +672,7 @@ static void begin(struct server *s, nstime now)
  * why: the healer goes and sees. */
 static void sweep(struct server *s, nstime before)
 {
-    if (pool_sweep(s, before))
+    if (pool_sweep(s, before) && !atomic_load(&s->left))
         server_suspected(s, "the last connection was closed while it was idle");
 }
 
@@ -779,20 +783,66 @@ static void step(struct server *s, nstime now)
     tell(s, now);
 }
 
+/* The servers of this routing that are new to the healer. */
+static void welcome(struct healer *h, const struct routing *r)
+{
+    for (size_t i = 0; i < r->count; i++) {
+        struct server *s = r->at[i];
+        if (s->trial->seen)
+            continue;
+        s->trial->seen = true;
+        *h->end = s;
+        h->end = &s->next;
+    }
+}
+
+/* It is about to be freed. */
+static void see_off(struct server *s)
+{
+    struct healer  *h = s->life->rounds;
+    struct server **at = &h->servers;
+
+    if (!s->trial->seen)
+        return;
+    while (*at != s)
+        at = &(*at)->next;
+    *at = s->next;
+    if (!*at)
+        h->end = at;
+}
+
+/* Sees which servers there are, and frees those that nobody can use any more. True: there are more of them to be freed. */
+static bool follow_routing(struct life *life)
+{
+    struct healer  *h = life->rounds;
+    struct routing *replaced = routing_replaced(life);
+
+    for (struct routing *r = replaced; r; r = r->next) /* a call may wait for the verdict on one that came and left */
+        welcome(h, r);
+    struct routing *current = atomic_load(&life->routing);
+    if (current != h->routing || replaced)
+        welcome(h, current);
+    h->routing = current;
+    return routing_reap(life, replaced, see_off);
+}
+
 nstime healer_step(struct life *life, nstime now)
 {
+    enum { REAP_AGAIN_MS = 10 };
     struct healer *h = life->rounds;
     bool           sweep_due = now >= h->sweep_at;
     nstime         next;
 
     if (sweep_due)
         h->sweep_at = now + MS(SWEEP_MS);
-    next = h->sweep_at;
-    for (size_t i = 0; i < life->server_count && goes_on(life); i++) {
-        if (sweep_due)
-            sweep(&life->servers[i], now - MS(SWEEP_IDLE_MS));
-        step(&life->servers[i], now);
-        next = time_earlier(next, due(&life->servers[i], now));
+    next = follow_routing(life) ? time_earlier(h->sweep_at, now + MS(REAP_AGAIN_MS)) : h->sweep_at;
+    for (struct server *s = h->servers; s && goes_on(life); s = s->next) {
+        if (atomic_load(&s->left))
+            sweep(s, NEVER);
+        else if (sweep_due)
+            sweep(s, now - MS(SWEEP_IDLE_MS));
+        step(s, now);
+        next = time_earlier(next, due(s, now));
     }
     return next;
 }
@@ -817,6 +867,13 @@ static size_t watch(struct server *s, struct io_poll *polls, size_t n, struct io
     return n;
 }
 
+/* There is no memory to watch it: it is seen to from time to time. */
+static void unwatch(struct server *s)
+{
+    s->trial->polls_link = s->trial->polls_listening = false;
+    s->trial->polled = s->trial->polled_end = 0;
+}
+
 static void attend(struct server *s, const struct io_poll *polls)
 {
     struct trial *t = s->trial;
@@ -837,68 +894,100 @@ static void attend(struct server *s, const struct io_poll *polls)
         }
 }
 
+/* Room to watch so many servers. Returns for how many there is: there may be no memory. */
+static size_t make_room(struct life *life, size_t servers)
+{
+    const struct memory *memory = &life->client->memory;
+    struct healer       *h = life->rounds;
+
+    if (servers <= h->room)
+        return servers;
+    struct io_poll *polls = memory_resize(memory, h->polls, servers * POLLS * sizeof *polls);
+    if (polls)
+        h->polls = polls;
+    struct io_sock *watched = polls ? memory_resize(memory, h->watched, servers * WATCH_MAX * sizeof *watched) : NULL;
+    if (watched) {
+        h->watched = watched;
+        h->room = servers;
+    }
+    return h->room;
+}
+
+/* Waits until there is something to do, and does what has to be done at once. */
+static void rest(struct life *life, nstime until)
+{
+    struct healer *h = life->rounds;
+    size_t         room = make_room(life, atomic_load(&life->server_count)), watched = 0, n = 0;
+
+    for (struct server *s = h->servers; s; s = s->next, watched++)
+        if (watched < room)
+            n = watch(s, h->polls, n, h->watched + watched * WATCH_MAX);
+        else
+            unwatch(s);
+    if (!goes_on(life))
+        return;
+    life->io->poll(life->io, h->polls, n, until, true);
+    for (struct server *s = h->servers; s; s = s->next)
+        attend(s, h->polls);
+}
+
 void healer_run(void *arg)
 {
-    struct life   *life = arg;
-    struct healer *h = life->rounds;
-    struct io     *io = life->io;
+    struct life *life = arg;
 
-    while (goes_on(life)) {
-        nstime next = healer_step(life, io->now(io));
-        size_t n = 0;
-        for (size_t i = 0; i < life->server_count; i++)
-            n = watch(&life->servers[i], h->polls, n, h->watched + i * WATCH_MAX);
-        if (!goes_on(life))
-            break;
-        io->poll(io, h->polls, n, next, true);
-        for (size_t i = 0; i < life->server_count; i++)
-            attend(&life->servers[i], h->polls);
-    }
-    for (size_t i = 0; i < life->server_count && atomic_load(&life->closing); i++)
-        pool_close(&life->servers[i]); /* here, since mend_close waits for this thread so long and no longer */
+    while (goes_on(life))
+        rest(life, healer_step(life, life->io->now(life->io)));
+    for (struct server *s = life->rounds->servers; s && atomic_load(&life->closing); s = s->next)
+        pool_close(s); /* here, since mend_close waits for this thread so long and no longer */
+}
+
+bool healer_takes(struct server *s)
+{
+    const struct memory *memory = &s->life->client->memory;
+
+    s->trial = memory_zeroed(memory, 1, sizeof *s->trial);
+    if (!s->trial)
+        return false;
+    s->trial->looked_up = NEVER;
+    s->trial->said.value.memory = memory;
+    return true;
+}
+
+void healer_drops(struct server *s)
+{
+    struct trial *t = s->trial;
+
+    if (!t)
+        return;
+    drop(s, &t->link);
+    drop(s, &t->listening);
+    for (struct lingerer *at = t->lingering; at < t->lingering + LINGERING_MAX; at++)
+        drop(s, &at->link);
+    buf_release(&t->said.value);
+    if (t->lookup)
+        s->life->io->lookup_drop(s->life->io, t->lookup);
+    memory_release(&s->life->client->memory, t);
 }
 
 bool healer_new(struct life *life)
 {
-    const struct memory *memory = &life->client->memory;
-    struct healer       *h = memory_zeroed(memory, 1, sizeof *h);
-    size_t               n = life->server_count;
+    struct healer *h = memory_zeroed(&life->client->memory, 1, sizeof *h);
+    size_t         servers = atomic_load(&life->server_count);
 
     if (!h)
         return false;
     life->rounds = h;
     snprintf(h->name, sizeof h->name, "%016" PRIx64, life->io->random(life->io));
-    h->trials = memory_zeroed(memory, n, sizeof *h->trials);
-    h->polls = memory_zeroed(memory, n * POLLS, sizeof *h->polls);
-    h->watched = memory_zeroed(memory, n * WATCH_MAX, sizeof *h->watched);
-    if (!h->trials || !h->polls || !h->watched)
-        return false;
+    h->end = &h->servers;
     h->sweep_at = life->io->now(life->io) + MS(SWEEP_MS);
-    for (size_t i = 0; i < n; i++) {
-        h->trials[i].looked_up = NEVER;
-        h->trials[i].said.value.memory = memory;
-        life->servers[i].trial = &h->trials[i];
-    }
-    return true;
+    return make_room(life, servers) == servers;
 }
 
 void healer_free(struct life *life)
 {
     const struct memory *memory = &life->client->memory;
     struct healer       *h = life->rounds;
-    struct io           *io = life->io;
 
-    for (size_t i = 0; h->trials && i < life->server_count; i++) {
-        struct trial *t = &h->trials[i];
-        drop(&life->servers[i], &t->link);
-        drop(&life->servers[i], &t->listening);
-        for (struct lingerer *at = t->lingering; at < t->lingering + LINGERING_MAX; at++)
-            drop(&life->servers[i], &at->link);
-        buf_release(&t->said.value);
-        if (t->lookup)
-            io->lookup_drop(io, t->lookup);
-    }
-    memory_release(memory, h->trials);
     memory_release(memory, h->polls);
     memory_release(memory, h->watched);
     memory_release(memory, h);

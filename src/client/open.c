@@ -111,13 +111,6 @@ static bool check(const mend_config *config, struct complaint *complaint)
 
 /* ---- Opening ---- */
 
-/* No two servers of a process have the same number: replies remember by it whose name they hold. */
-static uint64_t take_ids(size_t n)
-{
-    static _Atomic uint64_t next = 1;
-    return atomic_fetch_add(&next, n);
-}
-
 static bool keep_trial_key(struct mend_client *c, const char *text)
 {
     size_t size = strlen(text) + 1;
@@ -131,8 +124,17 @@ static bool keep_trial_key(struct mend_client *c, const char *text)
     return true;
 }
 
+const char *client_in_gutter(const struct mend_client *c, const struct servers *list)
+{
+    for (size_t i = 0; i < c->gutter.count; i++)
+        for (size_t k = 0; k < list->count; k++)
+            if (strcmp(c->gutter.at[i].name, list->at[k].name) == 0)
+                return list->at[k].name;
+    return NULL;
+}
+
 /* The gutter's list has the grammar of servers, and its own name in what is said of it. */
-static mend_status build_gutter(struct mend_client *c, const mend_config *config, struct complaint *complaint)
+static mend_status build_gutter(struct mend_client *c, const mend_config *config, const struct servers *list, struct complaint *complaint)
 {
     struct complaint wrong;
 
@@ -143,12 +145,11 @@ static mend_status build_gutter(struct mend_client *c, const mend_config *config
         refuse(complaint, "gutter%s", wrong.text + strlen("servers"), 0);
         return status;
     }
-    for (size_t i = 0; i < c->gutter.count; i++)
-        for (size_t k = 0; k < c->servers.count; k++)
-            if (strcmp(c->gutter.at[i].name, c->servers.at[k].name) == 0) {
-                refuse(complaint, "gutter: %s is one of servers, too", c->gutter.at[i].name, 0);
-                return MEND_E_ARGUMENT;
-            }
+    const char *both = client_in_gutter(c, list);
+    if (both) {
+        refuse(complaint, "gutter: %s is one of servers, too", both, 0);
+        return MEND_E_ARGUMENT;
+    }
     c->gutter_ring = ring_build(&c->gutter, config->distribution, &c->memory);
     if (c->gutter_ring)
         return MEND_OK;
@@ -164,14 +165,7 @@ static mend_status build(struct mend_client *c, const mend_config *config, mend_
     if (!fill_numbers(&c->config, complaint))
         return MEND_E_ARGUMENT;
 
-    mend_status status = servers_parse(&c->servers, config->servers, &c->memory, complaint->text, sizeof complaint->text);
-    if (!status)
-        status = build_gutter(c, config, complaint);
-    if (status)
-        return status;
-    c->first_id = take_ids(client_servers(c));
-    c->ring = ring_build(&c->servers, config->distribution, &c->memory);
-    if (!c->ring || !keep_trial_key(c, config->trial_key ? config->trial_key : "mend:trial")) {
+    if (!keep_trial_key(c, config->trial_key ? config->trial_key : "mend:trial")) {
         refuse(complaint, "%s", "out of memory for the client", 0);
         return MEND_E_MEMORY;
     }
@@ -180,8 +174,17 @@ static mend_status build(struct mend_client *c, const mend_config *config, mend_
         refuse(complaint, "%s", "no page that tells a fork (MADV_WIPEONFORK, Linux 4.14) is to be had", 0);
         return MEND_E_MEMORY;
     }
+    struct servers list;
+    mend_status    status = servers_parse(&list, config->servers, &c->memory, complaint->text, sizeof complaint->text);
+    if (status)
+        return status;
+    status = build_gutter(c, config, &list, complaint);
+    if (status) {
+        servers_free(&list);
+        return status;
+    }
     *client = c; /* on_event may run before life_begin returns, and asks with it */
-    if (!life_begin(c)) {
+    if (!life_begin(c, &list)) {
         *client = NULL;
         refuse(complaint, "%s", "no memory, descriptor or thread for the client is to be had", 0);
         return MEND_E_MEMORY;
@@ -240,7 +243,7 @@ mend_status client_open(const mend_config *config, const struct world *world, me
     }
     memcpy(own->error, complaint.text, sizeof own->error);
     answer_fail(&own->answer, status, own->error);
-    return reply_end(reply, own, NULL);
+    return reply_end(reply, own);
 }
 
 mend_status mend_open(const mend_config *config, mend_client **client, mend_reply *reply)
@@ -256,9 +259,7 @@ void client_free(struct mend_client *c)
 
     if (c->page)
         c->world->fork_words_free(c->world, c->page);
-    ring_free(c->ring);
     ring_free(c->gutter_ring);
-    servers_free(&c->servers);
     servers_free(&c->gutter);
     memory_release(&memory, c->trial_key_text);
     memory_release(&memory, c);

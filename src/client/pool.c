@@ -272,6 +272,8 @@ static bool keep(struct server *s, struct link *l, nstime idle_since)
 
     l->idle_since = idle_since;
     pthread_mutex_lock(&s->lock);
+    if (atomic_load_explicit(&s->left, memory_order_relaxed))
+        room = 0;
     bool kept = l->generation == s->health.generation && health_askable(s->health.state) &&
                 (s->idle_count + held < room || atomic_load(&s->waiting));
     if (kept)

@@ -64,6 +64,9 @@ struct io {
     int64_t (*wall_s)(struct io *); /* Unix time */
     uint64_t (*random)(struct io *);
 
+    /* From now on so many sockets may be open at the same time; by one thread at a time. False: no memory for them. */
+    bool (*room)(struct io *, size_t sockets);
+
     /* Sockets. dial returns IO_AGAIN while it connects; dialed tells, once it is writable, how that ended. */
     int (*dial)(struct io *, struct io_sock *, const struct io_address *);
     int (*dialed)(struct io *, struct io_sock *);
