@@ -81,6 +81,12 @@ enum {
     GUTTER_PAUSE_MS = 500,  /* ...in a gutter: what is deleted there is not needed while its own server serves, and many processes come at once */
 };
 
+/* It is not in the list any more: nobody is told of it, and nothing is made up for there. */
+static bool has_left(const struct server *s)
+{
+    return atomic_load_explicit(&s->left, memory_order_relaxed);
+}
+
 /* ---- Telling ---- */
 
 /* A child that was forked inside on_event comes back here, too; it is no healer. */
@@ -96,7 +102,7 @@ static void call_application(struct server *s, nstime now, mend_event_type type,
     struct server_texts texts;
     mend_server         server;
 
-    if (!config->on_event)
+    if (!config->on_event || has_left(s))
         return;
     server_describe(s, now, &server, &texts);
     mend_event event = {.type = type, .server = &server, .outage_ms = outage_ms};
@@ -130,7 +136,7 @@ static void tell(struct server *s, nstime now)
     struct routing *routing = atomic_load(&life->routing); /* it is the healer who frees it: no need for a pin */
 
     bool down = !health_askable(server_gate(s).state);
-    if (down == t->told_down || atomic_load(&s->left))
+    if (down == t->told_down || has_left(s))
         return;
     t->told_down = down;
     bool all = down && all_are_down(routing);
@@ -334,7 +340,7 @@ static bool replayed(struct server *s, nstime now)
     struct conn  *c = &t->link->conn;
 
     if (!t->replaying) {
-        if (!journal_waits(&s->journal) || now < t->replay_at)
+        if (has_left(s) || !journal_waits(&s->journal) || now < t->replay_at)
             return true;
         t->replaying = true;
         t->careful = t->one = c->refused = false;
@@ -506,7 +512,7 @@ static bool mended(struct server *s, nstime now)
 
     if (t->replaying) /* nothing is read while it is torn: the next trial sees to it */
         return true;
-    if (t->flush == FLUSH_NONE && !torn_is_due(s, now))
+    if (t->flush == FLUSH_NONE && (has_left(s) || !torn_is_due(s, now)))
         return true;
     switch (s->life->client->config.on_journal_overflow) {
     case MEND_ON_OVERFLOW_FLUSH:
@@ -672,7 +678,7 @@ static void begin(struct server *s, nstime now)
  * why: the healer goes and sees. */
 static void sweep(struct server *s, nstime before)
 {
-    if (pool_sweep(s, before) && !atomic_load(&s->left))
+    if (pool_sweep(s, before) && !has_left(s))
         server_suspected(s, "the last connection was closed while it was idle");
 }
 
@@ -725,6 +731,8 @@ static bool writes_wait(struct server *s, nstime now)
 /* They are made up for by a trial, too, which ends with their deletes. */
 static void see_to_journal(struct server *s, nstime now)
 {
+    if (has_left(s))
+        return;
     journal_wake(&s->journal, now);
     if (server_gate(s).state == MEND_STATE_UP && (writes_wait(s, now) || torn_is_due(s, now)))
         server_wants_trial(s, s->gutter ? "what stood in for a server is deleted" : "writes were lost, and are made up for by deletes");
@@ -744,6 +752,8 @@ static nstime trial_step_due(struct server *s, nstime now)
 {
     struct trial *t = s->trial;
 
+    if (!t->under_way && server_gate(s).state == MEND_STATE_UP && has_left(s))
+        return NEVER;
     if (!t->under_way && server_gate(s).state == MEND_STATE_UP)
         return time_earlier(writes_wait(s, NEVER) ? t->replay_at : NEVER, journal_due(&s->journal, now));
     if (!t->under_way)
@@ -837,7 +847,7 @@ nstime healer_step(struct life *life, nstime now)
         h->sweep_at = now + MS(SWEEP_MS);
     next = follow_routing(life) ? time_earlier(h->sweep_at, now + MS(REAP_AGAIN_MS)) : h->sweep_at;
     for (struct server *s = h->servers; s && goes_on(life); s = s->next) {
-        if (atomic_load(&s->left))
+        if (has_left(s))
             sweep(s, NEVER);
         else if (sweep_due)
             sweep(s, now - MS(SWEEP_IDLE_MS));
