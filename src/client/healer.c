@@ -15,6 +15,7 @@ enum {
     SWEEP_IDLE_MS = 10, /* ...that calls would not use unseen anyway */
     LOOKUP_FRESH_MS = 1000,
     LINGER_MS = 10 * 1000, /* a link that lingers, once its server has answered what was asked later */
+    VISIT_AGAIN_MS = 2000, /* until a name is looked up again that leads to where nobody serves */
     HANG_UPS = 2, /* that mean "I do not know mg": one may be an accident */
 };
 
@@ -42,6 +43,8 @@ struct trial {
 
     struct io_lookup *lookup;
     nstime            looked_up; /* when `found` was found, NEVER: not yet */
+    nstime            resolve_at; /* when it is to be looked up again though it is up; NEVER: that is not to be */
+    bool              moved;      /* by what was found it is not where the pool's links go: it is to be visited there */
     struct io_address found[ADDRESSES_MAX];
     size_t            found_count, at;
 
@@ -211,10 +214,13 @@ static void passed(struct server *s, nstime now)
 
     t->link = NULL;
     t->under_way = false;
-    if (pool_admit(s, l, t->generation, now))
-        drop(s, &t->listening);
-    else
+    if (!pool_admit(s, l, t->generation, now)) {
         pool_link_free(s, l, true);
+        return;
+    }
+    drop(s, &t->listening);
+    if (server_gate(s).generation != t->generation)
+        pool_sweep(s, NEVER); /* links to where the server was */
 }
 
 /* ---- A trial's way ---- */
@@ -425,11 +431,6 @@ static void linger(struct server *s, nstime now)
         }
 }
 
-static bool same_address(const struct io_address *a, const struct io_address *b)
-{
-    return a->len == b->len && memcmp(a->bytes, b->bytes, a->len) == 0;
-}
-
 /* The trial's link has answered: the server goes on. What was asked at another address may never be answered. */
 static void prove(struct server *s, nstime now)
 {
@@ -439,7 +440,7 @@ static void prove(struct server *s, nstime now)
         return;
     t->proved = true;
     for (struct lingerer *at = t->lingering; at < t->lingering + LINGERING_MAX; at++)
-        if (at->link && !same_address(&at->link->to, &t->link->to))
+        if (at->link && !io_same_address(&at->link->to, &t->link->to))
             at->until = now;
         else if (at->link)
             at->until = time_earlier(at->until, now + MS(LINGER_MS));
@@ -541,6 +542,25 @@ static bool is_ready(struct server *s, nstime now)
     return mended(s, now) && replayed(s, now);
 }
 
+/* The address in use comes first, so that nobody moves who need not. */
+static void put_first(struct trial *t, const struct io_address *in_use)
+{
+    for (size_t i = 0; i < t->found_count; i++)
+        if (io_same_address(&t->found[i], in_use)) {
+            t->found[i] = t->found[0];
+            t->found[0] = *in_use;
+            return;
+        }
+}
+
+static struct io_address address_in_use(struct server *s)
+{
+    pthread_mutex_lock(&s->lock);
+    struct io_address in_use = s->address;
+    pthread_mutex_unlock(&s->lock);
+    return in_use;
+}
+
 /* What there is to learn of a name: a lookup that fails keeps what an earlier one found. */
 static void learn_addresses(struct server *s, nstime now)
 {
@@ -562,6 +582,9 @@ static void learn_addresses(struct server *s, nstime now)
     t->found_count = (size_t)n;
     t->looked_up = now;
     t->at = 0;
+    struct io_address in_use = address_in_use(s);
+    put_first(t, &in_use);
+    t->moved = !t->under_way && in_use.len && !io_same_address(&t->found[0], &in_use);
 }
 
 /* A trial waits for its lookup; but with addresses at hand only a quarter of its time. */
@@ -640,6 +663,21 @@ static void advance(struct server *s, nstime now)
 
 /* ---- A trial's beginning ---- */
 
+/* Not all of a fleet at the same moment. */
+static nstime next_lookup(struct life *life, nstime now)
+{
+    nstime span = MS(1000) * life->client->config.resolve_s;
+    return span ? now + span - (nstime)(life->io->random(life->io) % (uint64_t)(span / 8)) : NEVER;
+}
+
+static void ask_name(struct server *s, nstime now)
+{
+    struct io *io = s->life->io;
+
+    s->trial->lookup = io->lookup(io, s->spec->host, s->spec->port);
+    s->trial->resolve_at = next_lookup(s->life, now);
+}
+
 static void look_up(struct server *s, nstime now)
 {
     struct io    *io = s->life->io;
@@ -647,29 +685,60 @@ static void look_up(struct server *s, nstime now)
 
     if (t->lookup || (t->looked_up != NEVER && now - t->looked_up < MS(LOOKUP_FRESH_MS)))
         return;
-    if (io->address(io, s->spec->host, s->spec->port, s->spec->is_unix, &t->found[0]) == IO_DONE)
+    if (io->address(io, s->spec->host, s->spec->port, s->spec->is_unix, &t->found[0]) == IO_DONE) {
         t->found_count = 1;
-    else
-        t->lookup = io->lookup(io, s->spec->host, s->spec->port);
+        return;
+    }
+    ask_name(s, now);
+}
+
+static void set_out(struct server *s, nstime now, uint32_t generation, enum wire_dialect hint)
+{
+    struct trial *t = s->trial;
+
+    t->generation = generation;
+    t->hint = hint;
+    t->under_way = true;
+    t->extended = t->moved = t->proved = false;
+    t->deadline = now + MS(s->life->client->config.timeout_ms);
+    t->at = 0;
+    t->hang_ups = 0;
 }
 
 static void begin(struct server *s, nstime now)
 {
-    struct trial *t = s->trial;
-
     pthread_mutex_lock(&s->lock);
     /* What the server speaks is asked anew after an outage: it may be another server. */
-    t->hint = s->health.state == MEND_STATE_DOUBTFUL && s->dialect == WIRE_CLASSIC ? WIRE_CLASSIC : WIRE_UNKNOWN;
+    enum wire_dialect hint = s->health.state == MEND_STATE_DOUBTFUL && s->dialect == WIRE_CLASSIC ? WIRE_CLASSIC : WIRE_UNKNOWN;
     health_trial_begins(&s->health, now);
-    t->generation = s->health.generation;
+    uint32_t generation = s->health.generation;
     server_publish_and_unlock(s);
 
-    t->under_way = true;
-    t->extended = t->proved = false;
-    t->deadline = now + MS(s->life->client->config.timeout_ms);
-    t->at = 0;
-    t->hang_ups = 0;
+    set_out(s, now, generation, hint);
     look_up(s, now);
+}
+
+/* A server that is up is looked for at the addresses that its name has by now. Its health knows nothing of that: if it is
+ * not there, calls go on where they are. */
+static void visit(struct server *s, nstime now)
+{
+    struct trial *t = s->trial;
+
+    set_out(s, now, server_gate(s).generation, WIRE_UNKNOWN);
+    if (t->resolve_at != NEVER)
+        t->resolve_at = time_earlier(t->resolve_at, now + MS(VISIT_AGAIN_MS));
+}
+
+static void see_to_name(struct server *s, nstime now)
+{
+    struct trial *t = s->trial;
+
+    if (t->under_way || has_left(s) || server_gate(s).state != MEND_STATE_UP)
+        return;
+    if (t->moved)
+        visit(s, now);
+    else if (!t->lookup && now >= t->resolve_at)
+        ask_name(s, now);
 }
 
 /* ---- The round ---- */
@@ -754,8 +823,10 @@ static nstime trial_step_due(struct server *s, nstime now)
 
     if (!t->under_way && server_gate(s).state == MEND_STATE_UP && has_left(s))
         return NEVER;
-    if (!t->under_way && server_gate(s).state == MEND_STATE_UP)
-        return time_earlier(writes_wait(s, NEVER) ? t->replay_at : NEVER, journal_due(&s->journal, now));
+    if (!t->under_way && server_gate(s).state == MEND_STATE_UP) {
+        nstime journal = time_earlier(writes_wait(s, NEVER) ? t->replay_at : NEVER, journal_due(&s->journal, now));
+        return time_earlier(journal, t->lookup ? NEVER : t->resolve_at); /* a lookup rings when it is done */
+    }
     if (!t->under_way)
         return trial_due(s);
     nstime when = t->deadline;
@@ -784,6 +855,7 @@ static void step(struct server *s, nstime now)
     if (t->under_way && t->generation != server_gate(s).generation)
         stop(s); /* calls took it down meanwhile: the next trial is due in its own time */
     see_to_journal(s, now);
+    see_to_name(s, now);
     if (!t->under_way && trial_due(s) <= now)
         begin(s, now);
     if (t->under_way)
@@ -958,7 +1030,7 @@ bool healer_takes(struct server *s)
     s->trial = memory_zeroed(memory, 1, sizeof *s->trial);
     if (!s->trial)
         return false;
-    s->trial->looked_up = NEVER;
+    s->trial->looked_up = s->trial->resolve_at = NEVER;
     s->trial->said.value.memory = memory;
     return true;
 }

@@ -36,6 +36,7 @@ static const struct number numbers[] = {
     {FIELD(journal_keys_max), 65536, 1, 100000000, false},
     {FIELD(zombie_ms), 1000, 1, 60 * 60 * 1000, true},
     {FIELD(gutter_ttl_s), 10, 1, 30 * 24 * 60 * 60, false}, /* more is absolute to memcached */
+    {FIELD(resolve_s), 60, 1, 7 * 24 * 60 * 60, true},
     {FIELD(tcp_keepalive_s), 60, 1, 32767, true},
     {FIELD(tcp_user_timeout_ms), -1, 1, 24 * 60 * 60 * 1000, true}, /* by default it follows timeout_ms */
 };

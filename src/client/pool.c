@@ -334,6 +334,8 @@ bool pool_admit(struct server *s, struct link *l, uint32_t generation, nstime no
         return false;
     }
     health_trial_passed(h, generation, now);
+    if (h->generation == generation && s->address.len && !io_same_address(&s->address, &l->to))
+        health_moved(h); /* links to the old address take nothing more; all of a server's go to one address */
     s->address = l->to;
     s->dialect = l->conn.dialect;
     l->generation = h->generation;

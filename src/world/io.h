@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "core/conn.h"
 #include "core/time.h"
@@ -39,6 +40,11 @@ struct io_address {
 };
 
 #define IO_ANYBODY UINT32_MAX /* of the bits of wait and wake: all */
+
+static inline bool io_same_address(const struct io_address *a, const struct io_address *b)
+{
+    return a->len == b->len && memcmp(a->bytes, b->bytes, a->len) == 0;
+}
 
 /* A stream socket. Zeroed and fd -1: closed. */
 struct io_sock {

@@ -63,7 +63,7 @@ struct life_now {
     size_t         memory, memory_most, blocks;
     unsigned       ended;
     uint64_t       calls;
-    int            zombie_ms, journal_keys_max;
+    int            zombie_ms, journal_keys_max, resolve_s;
     int64_t        journal_bytes_max;
     mend_on_overflow on_overflow;
     nstime         lost_at[ORACLE_KEYS], lost_latest; /* when the last call for a write of it ended that failed; NEVER: none did */
@@ -210,6 +210,7 @@ static void draw(struct life_now *l)
     l->zombie_ms = dream_below(d, 4) ? 20 + (int)dream_below(d, 1000) : MEND_ZERO;
     l->journal_keys_max = dream_below(d, 5) ? 0 : 1 + (int)dream_below(d, 4);
     l->journal_bytes_max = dream_below(d, 8) ? 0 : 1 + (int64_t)dream_below(d, 1000);
+    l->resolve_s = dream_below(d, 3) ? 1 : dream_below(d, 2) ? 0 : MEND_ZERO;
     l->on_overflow = dream_below(d, 2) ? MEND_ON_OVERFLOW_FLUSH : MEND_ON_OVERFLOW_SERVE;
     for (unsigned i = 0; i < ORACLE_KEYS; i++)
         l->lost_at[i] = NEVER;
@@ -1200,7 +1201,7 @@ static bool open_client(struct life_now *l)
     mend_config config = MEND_CONFIG(.servers = list, .timeout_ms = l->timeout_ms, .heal_max_ms = l->heal_max_ms, .connections_max = l->connections_max,
                                      .connections_idle_max = l->idle_max, .failures_allowed = l->failures_allowed, .on_event = on_event,
                                      .on_event_context = l, .allocator = {allocate, reallocate, release, l},
-                                     .distribution = l->distribution, .zombie_ms = l->zombie_ms,
+                                     .distribution = l->distribution, .zombie_ms = l->zombie_ms, .resolve_s = l->resolve_s,
                                      .journal_keys_max = l->journal_keys_max, .journal_bytes_max = l->journal_bytes_max, .on_journal_overflow = l->on_overflow,
                                      .gutter = l->gutters ? gutter : NULL, .gutter_ttl_s = l->gutter_ttl_s);
     dream_note(l->dream, "open: %s, gutter: %s, timeout %d ms, at most %d connections", list, gutter, l->timeout_ms, l->connections_max);

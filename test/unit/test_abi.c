@@ -29,7 +29,7 @@ static void layout(void **state)
             AT(mend_config, tcp_keepalive_s, 96), AT(mend_config, tcp_user_timeout_ms, 100), AT(mend_config, trial_key, 104),
             AT(mend_config, journal_bytes_max, 112), AT(mend_config, journal_keys_max, 120), AT(mend_config, on_journal_overflow, 124),
             AT(mend_config, zombie_ms, 128), AT(mend_config, gutter, 136), AT(mend_config, gutter_ttl_s, 144),
-            AT(mend_config, reserved, 152),
+            AT(mend_config, resolve_s, 148), AT(mend_config, reserved, 152),
         SIZE(mend_allocator, 32), AT(mend_allocator, allocate, 0), AT(mend_allocator, reallocate, 8), AT(mend_allocator, release, 16),
             AT(mend_allocator, context, 24),
         SIZE(mend_server, 96), AT(mend_server, name, 0), AT(mend_server, state, 8), AT(mend_server, since_ms, 16),
