@@ -190,7 +190,14 @@ typedef struct mend_config {
      * ignored; the port is 11211 where none is given. "*3" behind a server gives it
      * three times the share of keys; "=name" behind it is what the ring hashes in
      * place of host and port, so that a server may move and keep its keys. A server
-     * named twice has twice the share. */
+     * named twice has twice the share.
+     *
+     * In place of servers there may be up to 8 sources, from which they are found out, first at mend_open and then every
+     * resolve_s (every 5 s, while a server is down): "dns://name:port", where every address of the name is a
+     * server (Kubernetes' headless services); "cluster://host:port", whose answer to "config get cluster" names them
+     * (ElastiCache, Memorystore). "*3" is then for each of them. Rings hash the addresses, or the nodes' names. What is found changes the list as mend_set_servers does. A
+     * lookup that fails, or finds none, changes nothing. Until the first servers are found calls
+     * wait, for timeout_ms at most from mend_open on, and then answer MEND_E_DOWN at once. */
     const char *servers;
 
     int timeout_ms;           /* a call's whole time, waiting and connecting included: 100 */

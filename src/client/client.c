@@ -8,12 +8,15 @@
 #include <string.h>
 
 #include "client/calls.h"
+#include "client/discovery.h"
 #include "client/reply.h"
 #include "core/key.h"
 
 /* ---- What every call begins with ---- */
 
 const char call_down[] = "the server is down";
+
+const char call_nobody[] = "no server has been found yet";
 
 const char call_lost[] = "a write of this key was lost, and its delete is not confirmed yet";
 
@@ -36,12 +39,41 @@ mend_status call_begin(struct call *call, struct mend_client *c, const char **wh
         return MEND_E_ARGUMENT;
     call->life = life;
     call->io = life->io;
+    call->deadline = 0;
     return MEND_OK;
 }
 
-void call_pin(struct call *call)
+/* No server is known yet: some may be found, within the time that the first lookup has, and the call's own. */
+static void await_servers(struct call *call, const mend_call *options)
 {
+    struct life *life = call->life;
+    int          before = cancel_off();
+
+    call_clock(call, options);
+    atomic_fetch_add(&life->waiting, 1);
+    atomic_thread_fence(memory_order_seq_cst); /* who changes the routing after the look below sees that we wait */
+    for (;;) {
+        uint32_t seen = atomic_load(&life->news);
+        nstime   until = time_earlier(call->deadline, call->pin.routing->found_by);
+        routing_unpin(call->pin);
+        call->pin = routing_pin(life);
+        if (call->pin.routing->homes || call->now >= until)
+            break;
+        routing_unpin(call->pin); /* it may be replaced, and freed, while we wait */
+        call->io->wait(call->io, &life->news, seen, IO_ANYBODY, until);
+        call->now = call->io->now(call->io);
+        call->pin = routing_pin(life);
+    }
+    atomic_fetch_sub(&life->waiting, 1);
+    cancel_restore(before);
+}
+
+void call_pin(struct call *call, const mend_call *options)
+{
+    call->deadline = 0;
     call->pin = routing_pin(call->life);
+    if (!call->pin.routing->homes)
+        await_servers(call, options);
 }
 
 void call_unpin(struct call *call)
@@ -53,6 +85,8 @@ void call_clock(struct call *call, const mend_call *options)
 {
     int own = options ? options->timeout_ms : 0;
 
+    if (call->deadline)
+        return;
     call->now = call->io->now(call->io);
     call->deadline = call->now + MS(own ? own : call->life->client->config.timeout_ms);
 }
@@ -256,6 +290,10 @@ static void create_classic(struct server *s, struct call *call, const struct wir
 
 struct server *call_ask(struct call *call, const mend_call *options, const struct wire_question *q, bool large, struct answer *a)
 {
+    if (!call->pin.routing->homes) {
+        answer_fail(a, MEND_E_DOWN, call_nobody);
+        return NULL;
+    }
     struct route         route = gutter_route(call, q->verb, q->key, options);
     struct server       *s = route.asked;
     struct wire_question put; /* as it is put there, where that is not as it came */
@@ -317,12 +355,13 @@ static mend_status run(struct mend_client *c, mend_reply *reply, const mend_call
     mend_reply        local;
     mend_reply       *r = reply ? reply : reply_lend(&local, &spare, &c->memory);
     struct reply_own *own = reply_begin(r, &c->memory);
-    call_pin(&call);
+    call_pin(&call, options);
     if (!own) {
-        struct route route = gutter_route(&call, q->verb, q->key, options);
-        route.asked = route.home;
-        if (wire_leaves_stale(q->verb))
+        if (wire_leaves_stale(q->verb) && call.pin.routing->homes) {
+            struct route route = gutter_route(&call, q->verb, q->key, options);
+            route.asked = route.home;
             lost_after(&route, &call, q->key, 0, &(struct answer){.status = MEND_E_MEMORY});
+        }
         call_unpin(&call);
         return MEND_E_MEMORY;
     }
@@ -462,7 +501,7 @@ bool mend_connection_available(const mend_client *client)
     size_t     i = 0;
     while (i < pin.routing->count && !health_askable(server_gate(pin.routing->at[i]).state))
         i++;
-    bool available = i < pin.routing->count;
+    bool available = i < pin.routing->count || (!pin.routing->homes && life->io->now(life->io) < pin.routing->found_by);
     routing_unpin(pin);
     return available;
 }
@@ -516,7 +555,7 @@ mend_status mend_accept(mend_client *c, const char *name)
     mend_status status = call_begin(&call, c, &why);
     if (status)
         return status;
-    call_pin(&call);
+    call_pin(&call, NULL);
     status = accept_server(&call, name);
     call_unpin(&call);
     if (status == MEND_OK)
@@ -525,22 +564,6 @@ mend_status mend_accept(mend_client *c, const char *name)
 }
 
 /* ---- A change of the list ---- */
-
-static mend_status set_servers(struct mend_client *c, struct life *life, const char *text, char *error, size_t error_size)
-{
-    struct servers list;
-    mend_status    status = servers_parse(&list, text, &c->memory, error, error_size);
-    const char    *both = status == MEND_OK ? client_in_gutter(c, &list) : NULL;
-
-    if (both) {
-        snprintf(error, error_size, "servers: %s is one of gutter, too", both);
-        servers_free(&list);
-        return MEND_E_ARGUMENT;
-    }
-    if (status == MEND_OK && (status = routing_change(life, &list)) != MEND_OK)
-        snprintf(error, error_size, "servers: out of memory");
-    return status;
-}
 
 mend_status mend_set_servers(mend_client *c, const char *servers, mend_reply *reply)
 {
@@ -558,7 +581,7 @@ mend_status mend_set_servers(mend_client *c, const char *servers, mend_reply *re
     if (!own)
         return MEND_E_MEMORY;
     int before = cancel_off();
-    status = set_servers(c, call.life, servers, own->error, sizeof own->error);
+    status = discovery_set(call.life, servers, own->error, sizeof own->error);
     cancel_restore(before);
     answer_fail(&own->answer, status, status ? own->error : "");
     return reply_end(r, own);

@@ -122,7 +122,7 @@ static void ask_cache(struct fetch *f)
 
     f->ended = atomic_load(&f->call.life->flights.ended);
     answer_reset(f->a);
-    call_pin(&f->call);
+    call_pin(&f->call, &f->recipe->call);
     struct server *s = call_ask(&f->call, &f->recipe->call, &q, f->large, f->a);
     if (f->reply)
         reply_server(f->reply, s);
@@ -134,7 +134,7 @@ static void ask_cache(struct fetch *f)
 /* Says what is to be said after a load. */
 static void tell_cache(struct fetch *f, const struct wire_question *q, struct answer *a)
 {
-    call_pin(&f->call);
+    call_pin(&f->call, &f->recipe->call);
     call_ask(&f->call, &f->recipe->call, q, false, a);
     call_unpin(&f->call);
 }

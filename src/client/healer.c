@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "client/discovery.h"
 #include "client/pool.h"
 
 enum {
@@ -69,7 +70,7 @@ struct trial {
 struct healer {
     char            name[24]; /* whose locks are ours */
     struct server  *servers, **end; /* those in force, and those that have left and are not freed yet */
-    struct routing *routing; /* the last that was seen; to be compared only */
+    uint64_t        serial; /* of the routing that was seen last */
     struct io_poll *polls; /* of every server that is watched: its trial's, its listener's, and WATCH_MAX at most */
     struct io_sock *watched;
     size_t          room; /* for so many servers */
@@ -902,9 +903,9 @@ static bool follow_routing(struct life *life)
     for (struct routing *r = replaced; r; r = r->next) /* a call may wait for the verdict on one that came and left */
         welcome(h, r);
     struct routing *current = atomic_load(&life->routing);
-    if (current != h->routing || replaced)
+    if (current->serial != h->serial)
         welcome(h, current);
-    h->routing = current;
+    h->serial = current->serial;
     return routing_reap(life, replaced, see_off);
 }
 
@@ -917,7 +918,9 @@ nstime healer_step(struct life *life, nstime now)
 
     if (sweep_due)
         h->sweep_at = now + MS(SWEEP_MS);
-    next = follow_routing(life) ? time_earlier(h->sweep_at, now + MS(REAP_AGAIN_MS)) : h->sweep_at;
+    next = time_earlier(h->sweep_at, discovery_step(life, now));
+    if (follow_routing(life))
+        next = time_earlier(next, now + MS(REAP_AGAIN_MS));
     for (struct server *s = h->servers; s && goes_on(life); s = s->next) {
         if (has_left(s))
             sweep(s, NEVER);
@@ -982,9 +985,9 @@ static size_t make_room(struct life *life, size_t servers)
     const struct memory *memory = &life->client->memory;
     struct healer       *h = life->rounds;
 
-    if (servers <= h->room)
+    if (servers <= h->room && h->polls)
         return servers;
-    struct io_poll *polls = memory_resize(memory, h->polls, servers * POLLS * sizeof *polls);
+    struct io_poll *polls = memory_resize(memory, h->polls, (DISCOVERY_SOCKETS + servers * POLLS) * sizeof *polls);
     if (polls)
         h->polls = polls;
     struct io_sock *watched = polls ? memory_resize(memory, h->watched, servers * WATCH_MAX * sizeof *watched) : NULL;
@@ -999,7 +1002,7 @@ static size_t make_room(struct life *life, size_t servers)
 static void rest(struct life *life, nstime until)
 {
     struct healer *h = life->rounds;
-    size_t         room = make_room(life, atomic_load(&life->server_count)), watched = 0, n = 0;
+    size_t         room = make_room(life, atomic_load(&life->server_count)), watched = 0, n = discovery_watch(life, h->polls);
 
     for (struct server *s = h->servers; s; s = s->next, watched++)
         if (watched < room)
@@ -1009,6 +1012,7 @@ static void rest(struct life *life, nstime until)
     if (!goes_on(life))
         return;
     life->io->poll(life->io, h->polls, n, until, true);
+    discovery_attend(life, h->polls);
     for (struct server *s = h->servers; s; s = s->next)
         attend(s, h->polls);
 }
@@ -1062,7 +1066,7 @@ bool healer_new(struct life *life)
     snprintf(h->name, sizeof h->name, "%016" PRIx64, life->io->random(life->io));
     h->end = &h->servers;
     h->sweep_at = life->io->now(life->io) + MS(SWEEP_MS);
-    return make_room(life, servers) == servers;
+    return make_room(life, servers) == servers && h->polls;
 }
 
 void healer_free(struct life *life)

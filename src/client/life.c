@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "client/calls.h"
+#include "client/discovery.h"
 #include "client/healer.h"
 #include "client/pool.h"
 
@@ -37,6 +38,14 @@ bool server_shut(const struct server *s, struct gate gate, nstime now)
     return true;
 }
 
+void life_changed(struct life *life)
+{
+    if (!atomic_load(&life->waiting))
+        return;
+    atomic_fetch_add(&life->news, 1);
+    life->io->wake(life->io, &life->news, IO_ANYBODY, true);
+}
+
 void server_changed(struct server *s, bool all)
 {
     struct life *life = s->life;
@@ -46,10 +55,7 @@ void server_changed(struct server *s, bool all)
         atomic_fetch_add(&s->turn, 1);
         life->io->wake(life->io, &s->turn, IO_ANYBODY, all);
     }
-    if (atomic_load(&life->waiting)) {
-        atomic_fetch_add(&life->news, 1);
-        life->io->wake(life->io, &life->news, IO_ANYBODY, true);
-    }
+    life_changed(life);
 }
 
 void server_publish_and_unlock(struct server *s)
@@ -141,7 +147,7 @@ static uint64_t next_id(void)
 
 static size_t sockets_of(const struct mend_client *c, size_t servers)
 {
-    return servers * ((size_t)c->config.connections_max + HEALER_SOCKETS);
+    return servers * ((size_t)c->config.connections_max + HEALER_SOCKETS) + DISCOVERY_SOCKETS;
 }
 
 bool life_room(struct life *life, size_t servers)
@@ -205,6 +211,7 @@ static void life_free(struct life *life)
 {
     struct mend_client *c = life->client;
 
+    discovery_free(life);
     routing_end(life);
     if (life->rounds)
         healer_free(life);
@@ -234,12 +241,12 @@ static struct io *begin_io(const struct mend_client *c, size_t servers)
     return c->world->begin(c->world, &options);
 }
 
-static struct life *life_new(struct mend_client *c, struct servers *list)
+static struct life *life_new(struct mend_client *c, struct listing *list)
 {
     struct life *life = memory_zeroed(&c->memory, 1, sizeof *life);
     if (!life || pthread_mutex_init(&life->change, NULL) != 0) {
         memory_release(&c->memory, life);
-        servers_free(list);
+        listing_free(list);
         return NULL;
     }
 
@@ -248,12 +255,12 @@ static struct life *life_new(struct mend_client *c, struct servers *list)
     life->budget.bytes_max = c->config.journal_bytes_max;
     flights_init(&life->flights, &c->memory);
     life->serial = inherited ? inherited->serial + 1 : 1;
-    life->io = begin_io(c, list->count + c->gutter.count);
+    life->io = begin_io(c, list->servers.count + c->gutter.count);
     if (!life->io) {
-        servers_free(list);
+        listing_free(list);
         goto fail;
     }
-    if (!routing_begin(life, list) || !healer_new(life))
+    if (!routing_begin(life, list) || !discovery_new(life) || !healer_new(life))
         goto fail;
     atomic_store(&c->page[LIFE_SERIAL], life->serial);
     life->healer = life->io->spawn(life->io, healer_run, life_abandoned, life);
@@ -266,7 +273,7 @@ fail:
     return NULL;
 }
 
-bool life_begin(struct mend_client *c, struct servers *list)
+bool life_begin(struct mend_client *c, struct listing *list)
 {
     struct life *life = life_new(c, list);
 
@@ -295,8 +302,8 @@ static struct life *reborn(struct mend_client *c)
         io->yield(io);
     }
     io->forked(io);
-    struct servers list;
-    bool           begun = servers_copy(&list, &atomic_load(&inherited->routing)->list, &c->memory) && life_begin(c, &list);
+    struct listing list;
+    bool           begun = listing_copy(&list, &atomic_load(&inherited->routing)->list, &c->memory) && life_begin(c, &list);
     if (!begun)
         atomic_store(&c->page[LIFE_STAGE], LIFE_NONE);
     cancel_restore(before);

@@ -71,7 +71,8 @@ struct life {
     _Atomic(struct routing *) replaced; /* those that are not, the latest first, until the healer takes them */
     struct pins         pins;
     struct reaper       reaper;       /* the healer's alone */
-    pthread_mutex_t     change;       /* of the routing: one at a time */
+    pthread_mutex_t     change;       /* held by who changes the routing */
+    struct discovery   *discovery;    /* the healer's alone */
     _Atomic size_t      server_count; /* that there are, those that have left included */
     struct journal_budget budget; /* of the servers' journals */
     _Atomic bool        closing;
@@ -103,7 +104,7 @@ mend_status client_open(const mend_config *config, const struct world *world, me
 struct life *life_of(struct mend_client *c);
 
 /* Begins one, with these servers. Takes the list. False: no memory, descriptor or thread. */
-bool life_begin(struct mend_client *c, struct servers *list);
+bool life_begin(struct mend_client *c, struct listing *list);
 
 /* Ends it, within the time that mend_close has. True: all is given back, and the client is to be freed by the caller;
  * false: the healer hangs in the application's on_event, and frees both when it comes back. */
@@ -144,6 +145,9 @@ void server_publish_and_unlock(struct server *s);
 
 /* Wakes those who wait for this server: all of them, or one and those who wait for several. */
 void server_changed(struct server *s, bool all);
+
+/* Wakes those who wait for several, or for any. */
+void life_changed(struct life *life);
 
 /* A snapshot for the application. The texts live in `texts`. */
 struct server_texts {

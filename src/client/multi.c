@@ -346,13 +346,17 @@ static void deal(struct multi *m, const struct source *from, size_t n)
             m->call.now = m->call.io->now(m->call.io);
         if (m->call.now >= m->call.deadline) {
             answer_fail(&m->answers[i], MEND_E_TIMEOUT, "the deadline came before all keys were dealt out");
-            if (wire_leaves_stale(m->verb) && check_at(from, i, &m->homes[i].binary, &why) == MEND_OK)
+            if (wire_leaves_stale(m->verb) && routing->homes && check_at(from, i, &m->homes[i].binary, &why) == MEND_OK)
                 lose(m, from, i, &m->answers[i]);
             continue;
         }
         mend_status status = check_at(from, i, &m->homes[i].binary, &why);
         if (status) {
             answer_fail(&m->answers[i], status, status < 0 ? why : "");
+            continue;
+        }
+        if (!routing->homes) {
+            answer_fail(&m->answers[i], MEND_E_DOWN, call_nobody);
             continue;
         }
         struct route route = route_at(m, from, i);
@@ -483,7 +487,7 @@ static mend_status lose_all(struct multi *m, const struct source *from, size_t n
     const char *why;
     bool        binary;
 
-    for (size_t i = 0; i < n && wire_leaves_stale(m->verb); i++)
+    for (size_t i = 0; i < n && wire_leaves_stale(m->verb) && m->call.pin.routing->homes; i++)
         if (check_at(from, i, &binary, &why) == MEND_OK)
             lose(m, from, i, &(struct answer){.status = MEND_E_MEMORY});
     return MEND_E_MEMORY;
@@ -527,8 +531,8 @@ static mend_status run(struct mend_client *c, const struct source *from, size_t 
         status = call_begin(&m.call, c, &why);
     if (status)
         return multi_refuse(c, n, status, why, rs);
+    call_pin(&m.call, from->options);
     call_clock(&m.call, from->options); /* the time for making room counts */
-    call_pin(&m.call);
     status = run_pinned(&m, from, n, rs);
     call_unpin(&m.call);
     return status;
@@ -615,6 +619,8 @@ static mend_status ask_each_pinned(struct multi *m, mend_replies *rs, mend_reply
 {
     struct call *call = &m->call;
 
+    if (!call->pin.routing->homes)
+        return reply_refuse(reply, MEND_E_DOWN, call_nobody);
     call_clock(call, NULL);
     if (m->verb == WIRE_FLUSH_ALL)
         flights_wrote_all(&call->life->flights);
@@ -640,7 +646,7 @@ static mend_status ask_each(struct mend_client *c, enum wire_verb verb, mend_rep
 
     if (status)
         return reply_refuse(reply, status, why);
-    call_pin(&m.call);
+    call_pin(&m.call, NULL);
     m.own = replies_begin(&rs, m.call.pin.routing->count, &c->memory);
     if (m.own && prepare(&m, rs.count, 0))
         status = ask_each_pinned(&m, &rs, reply);

@@ -175,13 +175,13 @@ static mend_status build(struct mend_client *c, const mend_config *config, mend_
         refuse(complaint, "%s", "no page that tells a fork (MADV_WIPEONFORK, Linux 4.14) is to be had", 0);
         return MEND_E_MEMORY;
     }
-    struct servers list;
-    mend_status    status = servers_parse(&list, config->servers, &c->memory, complaint->text, sizeof complaint->text);
+    struct listing list;
+    mend_status    status = listing_parse(&list, config->servers, &c->memory, complaint->text, sizeof complaint->text);
     if (status)
         return status;
-    status = build_gutter(c, config, &list, complaint);
+    status = build_gutter(c, config, &list.servers, complaint);
     if (status) {
-        servers_free(&list);
+        listing_free(&list);
         return status;
     }
     *client = c; /* on_event may run before life_begin returns, and asks with it */

@@ -79,6 +79,8 @@ void reply_server(mend_reply *r, const struct server *s)
 {
     struct reply_own *own = r->own;
 
+    if (!s)
+        return;
     if (own->server_id != s->id) { /* most calls ask the server that the last one asked */
         size_t n = strlen(s->spec->name);
         if (n >= sizeof own->server)

@@ -25,7 +25,7 @@ struct reply_own *reply_begin(mend_reply *r, const struct memory *memory);
 /* A reply for the length of a call, for an application that wants none. Its value is to be released. */
 mend_reply *reply_lend(mend_reply *r, struct reply_own *own, const struct memory *memory);
 
-/* Between the two: names the server that was asked. */
+/* Between the two: names the server that was asked; NULL: none was. */
 void reply_server(mend_reply *r, const struct server *s);
 
 /* Fills in the rest from its own answer. */

@@ -43,22 +43,25 @@ static bool nobody_in(struct pins *pins, unsigned phase)
 /* ---- Routings ---- */
 
 /* Without its servers. Takes the list. */
-static struct routing *routing_new(struct life *life, struct servers *list)
+static struct routing *routing_new(struct life *life, struct listing *list)
 {
     const struct mend_client *c = life->client;
-    struct routing           *r = memory_zeroed(&c->memory, 1, sizeof *r + (list->count + c->gutter.count) * sizeof r->at[0]);
-    struct ring              *ring = ring_build(list, c->config.distribution, &c->memory);
+    const struct servers     *servers = &list->servers;
+    size_t                    count = servers->count + c->gutter.count;
+    struct routing           *r = memory_zeroed(&c->memory, 1, sizeof *r + count * sizeof r->at[0]);
+    struct ring              *ring = servers->count ? ring_build(servers, c->config.distribution, &c->memory) : NULL;
 
-    if (!r || !ring) {
+    if (!r || (servers->count && !ring)) {
         ring_free(ring);
         memory_release(&c->memory, r);
-        servers_free(list);
+        listing_free(list);
         return NULL;
     }
     r->ring = ring;
     r->list = *list;
-    r->homes = list->count;
-    r->count = list->count + c->gutter.count;
+    r->homes = servers->count;
+    r->count = count;
+    r->found_by = life->io->now(life->io) + MS(c->config.timeout_ms);
     return r;
 }
 
@@ -74,7 +77,7 @@ static void routing_free(struct life *life, struct routing *r, void (*left)(stru
         server_free(s);
     }
     ring_free(r->ring);
-    servers_free(&r->list);
+    listing_free(&r->list);
     memory_release(&life->client->memory, r);
 }
 
@@ -88,7 +91,7 @@ struct server *routing_find(const struct routing *r, const char *name)
 
 static const struct server_spec *spec_at(const struct life *life, const struct routing *r, size_t i)
 {
-    return i < r->homes ? &r->list.at[i] : &life->client->gutter.at[i - r->homes];
+    return i < r->homes ? &r->list.servers.at[i] : &life->client->gutter.at[i - r->homes];
 }
 
 /* Fills in its servers: those that `old` has, too (NULL: there is none), and new ones. False: no memory. */
@@ -112,20 +115,25 @@ static bool fill(struct life *life, struct routing *r, const struct routing *old
     return whole;
 }
 
-bool routing_begin(struct life *life, struct servers *list)
+bool routing_begin(struct life *life, struct listing *list)
 {
     struct routing *r = routing_new(life, list);
 
-    if (r)
-        atomic_store(&life->routing, r);
-    return r && fill(life, r, NULL);
+    if (!r)
+        return false;
+    r->serial = 1;
+    atomic_store(&life->routing, r);
+    return fill(life, r, NULL);
 }
 
 /* Publishes it, and sees the old one off. */
 static void replace(struct life *life, struct routing *old, struct routing *fresh)
 {
     for (size_t i = 0; i < fresh->homes; i++)
-        atomic_store_explicit(&fresh->at[i]->weight, fresh->list.at[i].weight, memory_order_relaxed);
+        atomic_store_explicit(&fresh->at[i]->weight, fresh->list.servers.at[i].weight, memory_order_relaxed);
+    fresh->serial = old->serial + 1;
+    if (!old->homes && !fresh->homes)
+        fresh->found_by = old->found_by;
     atomic_store(&life->routing, fresh);
     for (size_t i = 0; i < old->count; i++)
         if (!routing_find(fresh, old->at[i]->spec->name))
@@ -135,23 +143,18 @@ static void replace(struct life *life, struct routing *old, struct routing *fres
         ;
 }
 
-mend_status routing_change(struct life *life, struct servers *list)
+mend_status routing_change(struct life *life, struct listing *list)
 {
-    struct routing *fresh = routing_new(life, list);
+    struct routing *fresh = routing_new(life, list), *old = atomic_load(&life->routing);
+
     if (!fresh)
         return MEND_E_MEMORY;
-
-    pthread_mutex_lock(&life->change);
-    struct routing *old = atomic_load(&life->routing);
-    bool            filled = fill(life, fresh, old);
-    if (filled)
-        replace(life, old, fresh);
-    else
+    if (!fill(life, fresh, old)) {
         routing_free(life, fresh, NULL); /* under the lock: what is kept is in the one in force, so that none of it goes */
-    pthread_mutex_unlock(&life->change);
-    if (filled)
-        life->io->ring(life->io);
-    return filled ? MEND_OK : MEND_E_MEMORY;
+        return MEND_E_MEMORY;
+    }
+    replace(life, old, fresh);
+    return MEND_OK;
 }
 
 /* ---- The healer's ---- */

@@ -21,18 +21,21 @@
 
 #include <stdatomic.h>
 
+#include "core/listing.h"
 #include "core/ring.h"
-#include "core/servers.h"
+#include "core/time.h"
 
 struct life;
 struct server;
 
 struct routing {
-    struct servers  list;
-    struct ring    *ring;
-    struct routing *next; /* of those that were replaced */
+    uint64_t        serial; /* of the life's */
+    struct listing  list;
+    struct ring    *ring;     /* NULL: there are no homes... */
+    nstime          found_by; /* ...and so long calls wait for some to be found */
+    struct routing *next;     /* of those that were replaced */
     size_t          homes, count; /* of the servers that keys live on; with those of the gutter */
-    struct server  *at[];         /* as list.at, and then as client.gutter.at */
+    struct server  *at[];         /* as list.servers.at, and then as client.gutter.at */
 };
 
 enum { PIN_STRIPES = 32 };
@@ -64,10 +67,10 @@ void       routing_unpin(struct pin pin);
 struct server *routing_find(const struct routing *r, const char *name);
 
 /* The first of a life. Takes the list, also when it fails: no memory. */
-bool routing_begin(struct life *life, struct servers *list);
+bool routing_begin(struct life *life, struct listing *list);
 
-/* Puts another in its place. Takes the list. MEND_OK, or MEND_E_MEMORY, and nothing has changed. One change at a time: others wait. */
-mend_status routing_change(struct life *life, struct servers *list);
+/* Puts another in its place. Takes the list. MEND_OK, or MEND_E_MEMORY, and nothing has changed. life->change is held. */
+mend_status routing_change(struct life *life, struct listing *list);
 
 /* The healer's. Those that were replaced since it was last asked, the latest first; they are to be handed to routing_reap. */
 struct routing *routing_replaced(struct life *life);

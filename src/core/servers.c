@@ -451,7 +451,8 @@ bool servers_copy(struct servers *out, const struct servers *from, const struct 
         servers_free(out);
         return false;
     }
-    memcpy(out->slots, from->slots, from->slot_count * sizeof *out->slots);
+    if (from->slot_count)
+        memcpy(out->slots, from->slots, from->slot_count * sizeof *out->slots);
     out->slot_count = from->slot_count;
     return true;
 }

@@ -103,11 +103,13 @@ struct io {
     bool (*is_me)(struct io *, const struct io_thread *);
 
     /* Addresses. address: what needs no lookup (a number, a path), IO_AGAIN for a name. lookup runs on its own and
-     * rings when done; looked_up gives the number of addresses, IO_AGAIN or a result; drop never waits for it. */
+     * rings when done; looked_up gives the number of addresses, IO_AGAIN or a result; drop never waits for it.
+     * text: an address with its port, as a list of servers writes it. */
     int (*address)(struct io *, const char *host, uint16_t port, bool is_unix, struct io_address *);
     struct io_lookup *(*lookup)(struct io *, const char *host, uint16_t port);
     int (*looked_up)(struct io *, struct io_lookup *, struct io_address *, size_t most);
     void (*lookup_drop)(struct io *, struct io_lookup *);
+    bool (*text)(struct io *, const struct io_address *, char *to, size_t size);
 
     void (*free)(struct io *);
     void (*forked)(struct io *); /* in a child: closes every descriptor of the parent's world, and touches nothing else */

@@ -548,7 +548,7 @@ struct io_lookup {
     _Atomic uint32_t  stage;
     struct io        *io;
     int               result;
-    struct io_address found[8];
+    struct io_address *found; /* so many */
     char              port[8];
     char              host[];
 };
@@ -563,6 +563,12 @@ static void keep_address(struct io_address *to, const struct addrinfo *from)
     to->len = (unsigned)from->ai_addrlen;
 }
 
+static void free_lookup(struct io_lookup *l)
+{
+    free(l->found);
+    free(l);
+}
+
 static void *lookup_main(void *arg)
 {
     struct io_lookup *l = arg;
@@ -571,7 +577,11 @@ static void *lookup_main(void *arg)
     l->result = IO_UNKNOWN_NAME;
     if (getaddrinfo(l->host, l->port, &hints, &list) == 0) {
         int n = 0;
-        for (struct addrinfo *a = list; a && n < (int)(sizeof l->found / sizeof *l->found); a = a->ai_next)
+        for (struct addrinfo *a = list; a; a = a->ai_next)
+            n++;
+        l->found = calloc((size_t)n, sizeof *l->found);
+        n = 0;
+        for (struct addrinfo *a = list; l->found && a; a = a->ai_next)
             if (a->ai_addrlen <= sizeof l->found->bytes)
                 keep_address(&l->found[n++], a);
         freeaddrinfo(list);
@@ -583,7 +593,7 @@ static void *lookup_main(void *arg)
         world_ring(l->io);
         atomic_store(&l->stage, LOOKED_UP);
     } else
-        free(l);
+        free_lookup(l);
     return NULL;
 }
 
@@ -616,11 +626,10 @@ static int world_looked_up(struct io *io, struct io_lookup *l, struct io_address
     (void)io;
     if (atomic_load(&l->stage) == LOOKING)
         return IO_AGAIN;
-    if (l->result > (int)most)
-        l->result = (int)most;
-    if (l->result > 0)
-        memcpy(to, l->found, (size_t)l->result * sizeof *to);
-    return l->result;
+    int n = l->result > (int)most ? (int)most : l->result;
+    if (n > 0)
+        memcpy(to, l->found, (size_t)n * sizeof *to);
+    return n;
 }
 
 static void world_lookup_drop(struct io *io, struct io_lookup *l)
@@ -631,7 +640,18 @@ static void world_lookup_drop(struct io *io, struct io_lookup *l)
         return;
     while (atomic_load(&l->stage) != LOOKED_UP) /* one write to the bell long */
         world_yield(io);
-    free(l);
+    free_lookup(l);
+}
+
+static bool world_text(struct io *io, const struct io_address *address, char *to, size_t size)
+{
+    char host[NI_MAXHOST], port[NI_MAXSERV];
+
+    (void)io;
+    if (getnameinfo((const struct sockaddr *)address->bytes, (socklen_t)address->len, host, sizeof host, port, sizeof port,
+                    NI_NUMERICHOST | NI_NUMERICSERV) != 0)
+        return false;
+    return snprintf(to, size, strchr(host, ':') ? "[%s]:%s" : "%s:%s", host, port) < (int)size;
 }
 
 static int world_address(struct io *io, const char *host, uint16_t port, bool is_unix, struct io_address *to)
@@ -709,6 +729,7 @@ static struct io *world_begin(const struct world *world, const struct io_options
         .lookup = world_lookup,
         .looked_up = world_looked_up,
         .lookup_drop = world_lookup_drop,
+        .text = world_text,
         .free = world_free,
         .forked = world_forked,
     };

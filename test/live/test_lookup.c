@@ -465,6 +465,96 @@ static void who_wants_no_lookups_has_none(void **state)
     memcached_stop(&m);
 }
 
+/* ---- dns://: every address of a name is a server ---- */
+
+static bool has_servers(mend_client *c, size_t n)
+{
+    return servers_of(c) == n && all_up(c);
+}
+
+static void every_address_is_a_server(void **state)
+{
+    (void)state;
+    NEEDS_A_WORLD();
+    struct memcached m[3];
+    mend_reply       r = MEND_REPLY;
+    mend_client     *c = NULL;
+    char             list[128];
+    memcached_start(&m[0], "127.0.0.1", NULL);
+    for (int i = 1; i < 3; i++) {
+        m[i] = (struct memcached){.port = m[0].port};
+        snprintf(m[i].host, sizeof m[i].host, "127.0.0.%d", i + 1);
+        snprintf(m[i].name, sizeof m[i].name, "127.0.0.%d:%d", i + 1, m[i].port);
+        memcached_restart(&m[i]);
+    }
+    answering.first = 1;
+    answering.count = 2;
+    answering.delay_ms = 0;
+    answering.asked = 0;
+    answering.stop = false;
+    hosts("127.0.0.1 localhost\n");
+    assert_int_equal(pthread_create(&answering.thread, NULL, answers_names, NULL), 0);
+    snprintf(list, sizeof list, "dns://headless.example:%d*2", m[0].port);
+    must_be(MEND_OK, mend_open(&MEND_CONFIG(.servers = list, .timeout_ms = 20 * TIMEOUT_MS, .resolve_s = 1), &c, &r), &r);
+    must_be(MEND_MISS, mend_get(c, S("k"), &r), &r); /* the first call waits until some are found, and proved */
+    await(has_servers(c, 2), SOON_MS);
+    for (int i = 0; i < 2; i++) {
+        assert_string_equal(seen_at(c, (size_t)i).name, m[i].name); /* sorted, whatever order they come in */
+        assert_int_equal(seen_at(c, (size_t)i).weight, 2);
+    }
+    answering.count = 3;
+    await(has_servers(c, 3), SOON_MS);
+    answering.first = 2;
+    answering.count = 2;
+    await(has_servers(c, 2), SOON_MS);
+    assert_string_equal(seen_at(c, 0).name, m[1].name);
+
+    answering.count = 0; /* no addresses: that is no list */
+    for (int i = 0, seen = answering.asked; i < 3; i++, seen = answering.asked)
+        await(answering.asked >= seen + 2, SOON_MS);
+    assert_true(has_servers(c, 2));
+    answering.stop = true; /* from now on lookups hang */
+    pthread_join(answering.thread, NULL);
+    while (was_asked())
+        continue;
+    must_be(MEND_MISS, mend_get(c, S("k"), &r), &r);
+    int64_t began = now_ms();
+    mend_close(c);
+    must(now_ms() - began < 100 + slack_ms(), "mend_close took %d ms", (int)(now_ms() - began));
+    mend_reply_free(&r);
+    for (int i = 0; i < 3; i++)
+        memcached_stop(&m[i]);
+}
+
+/* Nothing is found: calls wait for the first lookup, as long as it has, and then for nothing. */
+static void a_name_without_addresses(void **state)
+{
+    (void)state;
+    NEEDS_A_WORLD();
+    mend_reply   r = MEND_REPLY;
+    mend_replies rs = MEND_REPLIES;
+    mend_client *c = NULL;
+    hosts("127.0.0.1 localhost\n");
+    int64_t began = now_ms();
+    must_be(MEND_OK, mend_open(&MEND_CONFIG(.servers = "dns://nowhere.example", .timeout_ms = TIMEOUT_MS), &c, &r), &r);
+    must(now_ms() - began < slack_ms(), "mend_open took %d ms", (int)(now_ms() - began));
+    must_be(MEND_E_DOWN, mend_get(c, S("k"), &r), &r);
+    must(now_ms() - began < BOUND_MS, "the first call took %d ms", (int)(now_ms() - began));
+    assert_string_equal(r.error, "no server has been found yet");
+    assert_string_equal(r.server, "");
+    await(!mend_connection_available(c), SOON_MS);
+    takes_less_than(TIMEOUT_MS / 2, must_be(MEND_E_DOWN, mend_set(c, S("k"), S("v"), NULL, &r), &r));
+    takes_less_than(TIMEOUT_MS / 2, must_be(MEND_E_DOWN, mend_ping(c, &r), &r));
+    takes_less_than(TIMEOUT_MS / 2, assert_int_equal(mend_get_multi(c, (mend_bytes[]){S("a"), S("b")}, 2, &rs), MEND_E_DOWN));
+    assert_int_equal(rs.count, 2);
+    assert_int_equal(rs.at[1].status, MEND_E_DOWN);
+    assert_int_equal(mend_delete_multi(c, (mend_bytes[]){S("a"), S("b")}, 2, NULL), MEND_E_DOWN);
+    assert_int_equal(servers_of(c), 0);
+    mend_close(c);
+    mend_reply_free(&r);
+    mend_replies_free(&rs);
+}
+
 /* Nobody accepts there, and the queue of those who wait for it is full: a connect hangs. Fills in 4 descriptors. */
 static void makes_connects_hang(const char *host, int port, int *fds)
 {
@@ -571,6 +661,8 @@ int main(void)
         cmocka_unit_test(an_address_that_is_still_there_is_kept),
         cmocka_unit_test(a_new_address_has_to_prove_itself),
         cmocka_unit_test(who_wants_no_lookups_has_none),
+        cmocka_unit_test(every_address_is_a_server),
+        cmocka_unit_test(a_name_without_addresses),
         cmocka_unit_test(lookups_are_bounded_in_number),
     };
     world_of_our_own();
