@@ -50,8 +50,7 @@ static void await_servers(struct call *call, const mend_call *options)
     int          before = cancel_off();
 
     call_clock(call, options);
-    atomic_fetch_add(&life->waiting, 1);
-    atomic_thread_fence(memory_order_seq_cst); /* who changes the routing after the look below sees that we wait */
+    atomic_fetch_add(&life->waiting, 1); /* who changes the routing after the look below sees that we wait */
     for (;;) {
         uint32_t seen = atomic_load(&life->news);
         nstime   until = time_earlier(call->deadline, call->pin.routing->found_by);

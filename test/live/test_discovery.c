@@ -205,7 +205,7 @@ static void an_endpoint_that_comes_later(void **state)
     memcached_stop(&b);
 }
 
-#ifndef __SANITIZE_THREAD__
+#ifndef __SANITIZE_THREAD__ /* it knows no threads in forked children */
 /* A child has what its parent has found, and goes on looking for itself. */
 static void a_child_finds_for_itself(void **state)
 {
@@ -249,7 +249,7 @@ int main(void)
         cmocka_unit_test(its_nodes_are_the_servers),
         cmocka_unit_test(nonsense_keeps_the_last_list),
         cmocka_unit_test(an_endpoint_that_comes_later),
-#ifndef __SANITIZE_THREAD__ /* it knows no threads in forked children */
+#ifndef __SANITIZE_THREAD__
         cmocka_unit_test(a_child_finds_for_itself),
 #endif
     };
