@@ -391,7 +391,7 @@ MEND_API mend_status mend_servers(mend_client *client, void (*each)(const mend_s
  * that is not in the list any more has its connections closed as soon as the calls that are under way with it have ended, by
  * themselves. What is known of it ends with it, its journal, too: if it comes back it begins as new, with whatever it holds by then,
  * like any server that joins (mend_flush_all is how to begin afresh). No event tells of servers that come or go. A call
- * that has begun goes by the list that it began with. MEND_E_ARGUMENT, in words that begin with "servers: ", or MEND_E_MEMORY: nothing has
+ * that has begun goes by the list that it began with. MEND_E_ARGUMENT, in words that begin with "servers: " (one that is in the gutter is a mistake, too), or MEND_E_MEMORY: nothing has
  * changed. Does not wait for the network. Calls at the same time take turns. A child that is forked begins with the list in force.
  * reply may be NULL. */
 MEND_API mend_status mend_set_servers(mend_client *client, const char *servers, mend_reply *reply);
