@@ -50,14 +50,14 @@ size_t database_value(const struct database_record *r, uint64_t version, char *t
     return len;
 }
 
-bool database_knows(const struct database_record *r, const char *data, size_t len, char *scratch)
+uint64_t database_knows(const struct database_record *r, const char *data, size_t len, char *scratch)
 {
     size_t name = strlen(r->name);
     if (len < name + 2 || memcmp(data, r->name, name) != 0 || data[name] != ' ')
-        return false;
+        return 0;
 
     uint64_t version = strtoull(data + name + 1, NULL, 10);
     if (version < 1 || version > atomic_load(&r->version))
-        return false;
-    return database_value(r, version, scratch) == len && memcmp(scratch, data, len) == 0;
+        return 0;
+    return database_value(r, version, scratch) == len && memcmp(scratch, data, len) == 0 ? version : 0;
 }

@@ -3,14 +3,12 @@
  * It has a version of every record. A record's value names its key and its version,
  * and all of its bytes follow from these two, so that a value that comes from the cache
  * can be told from any other key's, from a half or a mixture, and from one that was
- * never written. (An old version passes: that mend promises no freshness yet is not for
- * this program to judge.) Knows nothing of mend.
+ * never written. Knows nothing of mend.
  */
 #ifndef DEMO_DATABASE_H
 #define DEMO_DATABASE_H
 
 #include <stdatomic.h>
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -37,8 +35,8 @@ uint64_t database_write(struct database_record *r); /* the new version */
 /* The value of that version; to has DATABASE_VALUE_MAX bytes. Returns its length. */
 size_t database_value(const struct database_record *r, uint64_t version, char *to);
 
-/* Is this a value that the record has had, whole? NUL must follow data; scratch has DATABASE_VALUE_MAX bytes. */
-bool database_knows(const struct database_record *r, const char *data, size_t len, char *scratch);
+/* The version of the record that this value is, whole; 0: of none. NUL must follow data; scratch has DATABASE_VALUE_MAX bytes. */
+uint64_t database_knows(const struct database_record *r, const char *data, size_t len, char *scratch);
 
 /* The next of a run of well-mixed numbers (splitmix64). */
 uint64_t database_chance(uint64_t *state);

@@ -5,7 +5,8 @@
  * Starts three memcacheds (world), an application that reads through them (app), and
  * then kills, stops and revives them, while the screen shows what becomes of it. At
  * the end a table sets what was measured (figures) beside what mend promises, and a
- * picture shows the whole run.
+ * picture shows the whole run. Before that comes one outage more, twice: what the
+ * database bears when the application falls back by hand, and by mend_fetch (fallback).
  *
  * Knows mend by its public header alone, as every other file here.
  */
@@ -20,6 +21,7 @@
 
 #include "app.h"
 #include "clock.h"
+#include "fallback.h"
 #include "picture.h"
 #include "run.h"
 #include "screen.h"
@@ -73,9 +75,30 @@ static int quiet_ms(const struct demo *d)
     return d->options.quick ? 900 : 3500;
 }
 
+/* Of the fallback's part: before its outage and after it... */
+static int calm_ms(const struct demo *d)
+{
+    return d->options.quick ? 300 : 1000;
+}
+
+/* ...and between. */
+static int all_away_ms(const struct demo *d)
+{
+    return d->options.quick ? 600 : 2000;
+}
+
 static int away_ms(const struct demo *d, const struct step *step)
 {
     return d->options.quick ? step->quick_away_ms : step->away_ms;
+}
+
+enum { LIST_BYTES = SERVERS * 33 };
+
+/* As mend_open wants it. */
+static const char *list_servers(const struct run *run, char list[LIST_BYTES])
+{
+    snprintf(list, LIST_BYTES, "%s,%s,%s", run->address[0], run->address[1], run->address[2]);
+    return list;
 }
 
 /* ---- Ending early ------------------------------------------------------------------------- */
@@ -209,6 +232,52 @@ static void perform(struct demo *d, const struct step *step)
     f->over_ns = clock_now();
 }
 
+/* ---- The fallback's part ---------------------------------------------------------------------- */
+
+/* Those that come up have nothing in them. */
+static void restart_all(struct demo *d, int after_ms)
+{
+    world_kill(&d->world, A | B | C);
+    rest_until(d, clock_now() + MS(after_ms));
+    for (int s = 0; s < SERVERS; s++) {
+        if (!world_start(&d->world, s))
+            no_run(d, d->world.why);
+        metronome_follow(&d->run.metronome, s, d->world.at[s].pid);
+    }
+}
+
+static void fall_back(struct demo *d, bool fetches)
+{
+    struct fallback_run *side = &d->run.fallback[d->run.fallback_count++];
+    char                 servers[LIST_BYTES], why[300];
+    struct fallback_plan plan = {.servers = list_servers(&d->run, servers), .timeout_ms = d->run.timeout_ms, .fetches = fetches};
+
+    restart_all(d, 0);
+    struct fallback *f = fallback_start(&plan, why, sizeof why);
+    if (!f)
+        no_run(d, why);
+    rest_until(d, clock_now() + MS(calm_ms(d)));
+    fallback_count(f);
+    side->fetches = fetches;
+    side->at_ns = clock_now();
+    restart_all(d, all_away_ms(d));
+    rest_until(d, clock_now() + MS(calm_ms(d)));
+    fallback_stop(f, &side->figures);
+    side->over_ns = clock_now();
+}
+
+static void fall_back_twice(struct demo *d)
+{
+    struct run *run = &d->run;
+
+    snprintf(run->fallback_name, sizeof run->fallback_name, "kill -9 of all three, restarted after %.1f s", all_away_ms(d) / 1e3);
+    printf("\nOnce more %s,\nby hand and by mend_fetch: about %.0f s...\n", run->fallback_name,
+           FALLBACK_SIDES * (all_away_ms(d) + 2 * calm_ms(d)) / 1e3);
+    fflush(stdout);
+    fall_back(d, false);
+    fall_back(d, true);
+}
+
 /* ---- Opening and closing ---------------------------------------------------------------------- */
 
 /* mend's own word for what it thinks of a server, from its healer's thread. */
@@ -245,11 +314,10 @@ static int64_t planned_ns(const struct demo *d)
 static void open_client(struct demo *d)
 {
     struct run *run = &d->run;
-    char        servers[SERVERS * 33];
+    char        servers[LIST_BYTES];
     mend_reply  r = MEND_REPLY;
 
-    snprintf(servers, sizeof servers, "%s,%s,%s", run->address[0], run->address[1], run->address[2]);
-    if (mend_open(&MEND_CONFIG(.servers = servers, .timeout_ms = run->timeout_ms, .connections_idle_max = (int)run->threads,
+    if (mend_open(&MEND_CONFIG(.servers = list_servers(run, servers), .timeout_ms = run->timeout_ms, .connections_idle_max = (int)run->threads,
                                .on_event = on_event, .on_event_context = run),
                   &run->client, &r) < 0)
         no_run(d, r.error);
@@ -300,7 +368,7 @@ static void open_all(struct demo *d)
         no_run(d, "no thread for the screen");
 }
 
-static void stop_all(struct demo *d)
+static void stop_app(struct demo *d)
 {
     struct run         *run = &d->run;
     const struct calls *lists[APP_THREADS_MAX];
@@ -311,6 +379,7 @@ static void stop_all(struct demo *d)
         lists[t] = app_calls(run->app, t);
     run->calls_count = calls_gather(lists, run->threads, &run->calls);
     screen_stop(d->screen);
+    d->screen = NULL;
 
     if (run->threads_hanging == 0) { /* else somebody still uses it */
         world_stop(&d->world, A);
@@ -319,7 +388,11 @@ static void stop_all(struct demo *d)
         run->close_ns = clock_now() - begun;
         app_close(run->app);
     }
-    metronome_stop(&run->metronome);
+}
+
+static void stop_world(struct demo *d)
+{
+    metronome_stop(&d->run.metronome);
     world_close(&d->world);
 }
 
@@ -330,9 +403,9 @@ static int usage(FILE *to, int status)
     fprintf(to, "usage: mend-demo [--quick] [--threads N] [--picture FILE.svg] [--help]\n"
                 "\n"
                 "Shows what mend does while its servers are killed, stopped and brought back:\n"
-                "three memcacheds of its own on 127.0.0.1, an application, and about 30 seconds.\n"
+                "three memcacheds of its own on 127.0.0.1, an application, and about 40 seconds.\n"
                 "\n"
-                "  --quick            about 10 seconds\n"
+                "  --quick            about 14 seconds\n"
                 "  --threads N        of the application, 1 to %d; 8 if not given\n"
                 "  --picture FILE     where the picture of the run goes; mend-demo.svg if not given\n"
                 "\n"
@@ -409,7 +482,10 @@ int main(int argc, char **argv)
     warm_up(&d);
     for (int i = 0; i < STEPS; i++)
         perform(&d, &programme[i]);
-    stop_all(&d);
+    stop_app(&d);
+    if (d.run.threads_hanging == 0)
+        fall_back_twice(&d);
+    stop_world(&d);
 
     status = report(&d);
     fflush(stdout);

@@ -10,6 +10,7 @@
 
 #include "app.h"
 #include "calls.h"
+#include "fallback.h"
 #include "history.h"
 #include "metronome.h"
 
@@ -25,6 +26,15 @@ struct fault {
     int64_t  cured_ns[SERVERS]; /* it was told to go on, or, restarted, answered a question of ours */
     int64_t  over_ns;
 };
+
+/* A side of the part behind the faults: the same outage of all servers, once by hand and once by mend_fetch. */
+struct fallback_run {
+    bool                    fetches;
+    int64_t                 at_ns, over_ns;
+    struct fallback_figures figures;
+};
+
+enum { FALLBACK_SIDES = 2 };
 
 struct run {
     int              timeout_ms;
@@ -44,6 +54,10 @@ struct run {
     unsigned     threads_hanging; /* in a call that did not return */
     int64_t      close_ns;        /* what mend_close took, with a server hung */
     int64_t      ended_ns;
+
+    char                fallback_name[60]; /* of its outage */
+    struct fallback_run fallback[FALLBACK_SIDES];
+    size_t              fallback_count; /* 0: it was not run */
 };
 
 static inline char run_letter(int server)

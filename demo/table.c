@@ -5,10 +5,10 @@
 #include <string.h>
 
 #include "clock.h"
+#include "database.h"
 #include "figures.h"
 
 enum { CALLS, SLOWEST, SLOW, FAST_FAIL, HEAL, WRONG, OTHERS_FAILED, OTHERS_SLOWEST, OTHERS_HITS, COLUMNS };
-enum { LABEL_WIDTH = 5 };
 
 /* One figure and its promise; a promise that is "" is none. */
 struct cell {
@@ -16,13 +16,21 @@ struct cell {
     enum { KEPT, BROKEN, UNJUDGED } verdict;
 };
 
-static const struct {
+struct column {
     int         width;
     const char *above, *below;
-} columns[COLUMNS] = {
+};
+
+struct layout {
+    int           label_width;
+    size_t        count;
+    struct column columns[COLUMNS];
+};
+
+static const struct layout by_fault = {5, COLUMNS, {
     {7, "", "calls"}, {10, "slowest", "call"},  {6, "slow", "calls"},       {11, "", "fast-fail"}, {11, "", "heal"},
     {6, "", "wrong"}, {8, "others'", "failed"}, {10, "others'", "slowest"}, {6, "", "hits"},
-};
+}};
 
 /* ---- A cell of each kind of promise ----------------------------------------------------- */
 
@@ -83,9 +91,14 @@ static int heal_ms(const struct fault *fault, const struct figures *f)
 }
 
 /* Where our own threads were kept waiting for half a timeout or more, so were the servers that are well. */
+static bool was_away(const struct run *run, int64_t machine_ns)
+{
+    return machine_ns >= MS(run->timeout_ms) / 2;
+}
+
 static void excuse(struct cell row[COLUMNS], const struct run *run, const struct figures *f)
 {
-    if (f->machine_ns < MS(run->timeout_ms) / 2)
+    if (!was_away(run, f->machine_ns))
         return;
     for (int i = 0; i < COLUMNS; i++)
         if (row[i].verdict == BROKEN && i != WRONG)
@@ -120,33 +133,38 @@ static const char *ink(bool colours, const char *code)
     return colours ? code : "";
 }
 
-static void print_head(void)
+static void print_head(const struct layout *l)
 {
-    printf("%*s", LABEL_WIDTH, "");
-    for (int i = 0; i < COLUMNS; i++)
-        printf("%*s", columns[i].width, columns[i].above);
-    printf("\n%*s", LABEL_WIDTH, "");
-    for (int i = 0; i < COLUMNS; i++)
-        printf("%*s", columns[i].width, columns[i].below);
+    printf("%*s", l->label_width, "");
+    for (size_t i = 0; i < l->count; i++)
+        printf("%*s", l->columns[i].width, l->columns[i].above);
+    printf("\n%*s", l->label_width, "");
+    for (size_t i = 0; i < l->count; i++)
+        printf("%*s", l->columns[i].width, l->columns[i].below);
     printf("\n");
 }
 
-static void print_row(const struct cell row[COLUMNS], bool colours, struct table_sums *sums)
+static void print_found(const struct layout *l, const char *label, const struct cell *row)
+{
+    printf("%-*s", l->label_width, label);
+    for (size_t i = 0; i < l->count; i++)
+        printf(" %*s", l->columns[i].width - 1, row[i].measured);
+    printf("\n");
+}
+
+static void print_limits(const struct layout *l, const struct cell *row, bool colours, struct table_sums *sums)
 {
     static const struct {
         const char *word, *code;
     } verdicts[] = {[KEPT] = {"kept", "\033[32m"}, [BROKEN] = {"BROKEN", "\033[1;31m"}, [UNJUDGED] = {"LATE", "\033[33m"}};
 
-    printf("%-*s", LABEL_WIDTH, "found");
-    for (int i = 0; i < COLUMNS; i++)
-        printf(" %*s", columns[i].width - 1, row[i].measured);
-    printf("\n%-*s", LABEL_WIDTH, "limit");
-    for (int i = 0; i < COLUMNS; i++)
-        printf(" %*s", columns[i].width - 1, row[i].promised);
-    printf("\n%*s", LABEL_WIDTH, "");
-    for (int i = 0; i < COLUMNS; i++) {
+    printf("%-*s", l->label_width, "limit");
+    for (size_t i = 0; i < l->count; i++)
+        printf(" %*s", l->columns[i].width - 1, row[i].promised);
+    printf("\n%*s", l->label_width, "");
+    for (size_t i = 0; i < l->count; i++) {
         bool promised = row[i].promised[0];
-        printf("%s%*s%s", ink(colours, verdicts[row[i].verdict].code), columns[i].width, promised ? verdicts[row[i].verdict].word : "",
+        printf("%s%*s%s", ink(colours, verdicts[row[i].verdict].code), l->columns[i].width, promised ? verdicts[row[i].verdict].word : "",
                ink(colours, "\033[0m"));
         sums->broken += promised && row[i].verdict == BROKEN;
         sums->unjudged += promised && row[i].verdict == UNJUDGED;
@@ -187,9 +205,54 @@ static void print_fault(struct run *run, const struct fault *fault, bool colours
     if (fault->servers)
         printf(" (away %s;", clock_words(away, f.outage_ns));
     printf("%smachine late %s)\n", fault->servers ? " " : " (", clock_words(late, f.machine_ns));
-    print_row(row, colours, sums);
+    print_found(&by_fault, "found", row);
+    print_limits(&by_fault, row, colours, sums);
     if (row[SLOWEST].verdict != KEPT)
         print_culprit(run, &f.slowest);
+}
+
+/* ---- The fallback ------------------------------------------------------------------------------- */
+
+enum { READS, LOADS, AT_ONCE, SLOWEST_READ, STALE, WRONG_READ, UNANSWERED, FALLBACK_COLUMNS };
+
+static const struct layout by_side = {14, FALLBACK_COLUMNS, {
+    {8, "", "reads"}, {8, "", "loads"}, {10, "loads", "at once"}, {11, "slowest", "read"}, {8, "stale", "reads"}, {8, "", "wrong"},
+    {12, "", "unanswered"},
+}};
+
+/* No time is promised: a read's includes the database's. By hand nothing is, but that what the cache says is true. */
+static void fallback_promises(struct cell row[FALLBACK_COLUMNS], const struct run *run, const struct fallback_run *side)
+{
+    const struct fallback_figures *f = &side->figures;
+
+    memset(row, 0, FALLBACK_COLUMNS * sizeof *row);
+    row[READS] = plain(f->reads);
+    row[LOADS] = plain(f->loads);
+    clock_words(row[SLOWEST_READ].measured, f->slowest_ns);
+    row[AT_ONCE] = side->fetches ? at_most(f->loads_most, FALLBACK_LOADS_MAX) : plain(f->loads_most);
+    row[STALE] = side->fetches ? at_most(f->stale, 0) : plain(f->stale);
+    row[WRONG_READ] = at_most(f->wrong, 0);
+    row[UNANSWERED] = side->fetches ? at_most(f->unanswered, 0) : plain(f->unanswered);
+    if (row[UNANSWERED].verdict == BROKEN && was_away(run, metronome_worst_ns(&run->metronome, side->at_ns, side->over_ns)))
+        row[UNANSWERED].verdict = UNJUDGED; /* there is an end to waiting for a turn to load, too */
+}
+
+static void print_fallback(const struct run *run, bool colours, struct table_sums *sums)
+{
+    const struct fallback_run *hand = &run->fallback[0], *fetch = &run->fallback[1];
+    struct cell                by_hand[FALLBACK_COLUMNS], by_fetch[FALLBACK_COLUMNS];
+    char                       late[CLOCK_WORDS];
+
+    fallback_promises(by_hand, run, hand);
+    fallback_promises(by_fetch, run, fetch);
+    if (by_hand[WRONG_READ].verdict == BROKEN)
+        by_fetch[WRONG_READ].verdict = BROKEN; /* one line of limits judges both */
+    printf("\n%s%s%s,\ntwice: what the database bears (machine late %s)\n", ink(colours, "\033[1m"), run->fallback_name, ink(colours, "\033[0m"),
+           clock_words(late, metronome_worst_ns(&run->metronome, hand->at_ns, fetch->over_ns)));
+    print_head(&by_side);
+    print_found(&by_side, "get, load, set", by_hand);
+    print_found(&by_side, "mend_fetch", by_fetch);
+    print_limits(&by_side, by_fetch, colours, sums);
 }
 
 static void print_promise(const char *what, bool broken, bool colours, struct table_sums *sums)
@@ -221,6 +284,10 @@ static void print_legend(const struct run *run, const struct table_sums *sums)
            "so long a thread, ours or a server's, queued for a processor or for an echo.\n"
            "The others: the servers that nothing was done to.\n",
            run->threads, run->timeout_ms);
+    if (run->fallback_count == FALLBACK_SIDES)
+        printf("The fallback: %d threads read %d records, the database takes %d ms for a load.\n"
+               "Stale: older than a write whose delete had returned before the read began.\n",
+               FALLBACK_THREADS, FALLBACK_RECORDS, DATABASE_LATENCY_MS);
     if (sums->unjudged)
         printf("LATE: not kept, and not judged. The machine itself was away for half a timeout,\n"
                "so that servers that are well did not answer in time either.\n");
@@ -231,9 +298,11 @@ struct table_sums table_print(struct run *run, bool colours)
     struct table_sums sums = {.broken = 0};
 
     printf("\n");
-    print_head();
+    print_head(&by_fault);
     for (size_t i = 0; i < run->faults_count; i++)
         print_fault(run, &run->faults[i], colours, &sums);
+    if (run->fallback_count == FALLBACK_SIDES)
+        print_fallback(run, colours, &sums);
     printf("\n");
     print_end(run, colours, &sums);
     print_legend(run, &sums);

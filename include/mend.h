@@ -159,6 +159,7 @@ typedef struct mend_server {
     uint64_t    journal_deleted;   /* how many were, since the client was opened */
     uint64_t    journal_overflows; /* how often there was no room for a key, or a flush_all failed */
     bool        gutter;            /* it is one of mend_config.gutter */
+    uint64_t    values_broken;     /* compressed values that could not be unpacked, and were misses: others write differently here, perhaps */
 } mend_server;
 
 typedef enum mend_event_type {
@@ -180,6 +181,16 @@ typedef enum mend_on_overflow {
     MEND_ON_OVERFLOW_SERVE = 1,  /* it is served from, stale values included */
     MEND_ON_OVERFLOW_REFUSE = 2  /* it stays down for this process until mend_accept */
 } mend_on_overflow;
+
+/* How values are compressed, and which bits of their flags say so. The others are for sharing a cache with those clients: only how
+ * they compress is theirs, not how they write lists, numbers or objects. Which there are depends on how the library was built. */
+typedef enum mend_compression {
+    MEND_COMPRESSION_NONE = 0,
+    MEND_COMPRESSION_ZSTD = 1,      /* mend's: zstd frames, marked by zstd_flag */
+    MEND_COMPRESSION_PHP = 2,       /* php-memcached: flags 0x10 to 0x80, the length before. Written with zlib; read from zlib, FastLZ (its default) and zstd */
+    MEND_COMPRESSION_PYLIBMC = 3,   /* pylibmc: zlib, flag 8 */
+    MEND_COMPRESSION_PYMEMCACHE = 4 /* pymemcache's CompressedSerde: zlib, flag 8 */
+} mend_compression;
 
 /* How a client is to be. Filled in with MEND_CONFIG(.field = ...) in C, or from
  * MEND_CONFIG_INIT in C and C++. Copied by mend_open. */
@@ -253,7 +264,22 @@ typedef struct mend_config {
                     * If the name leads elsewhere, and the server there passes a trial, calls that are under way end at the
                     * old address, and all others go to the new one. A lookup that fails changes nothing */
 
-    uintptr_t reserved[11]; /* zero */
+    /* Values that travel compressed. What is larger than compress_above_bytes is compressed if that saves a sixteenth; what comes
+     * compressed is unpacked, and its value_max_bytes are those of the value unpacked. The bits of the flags that tell so are not
+     * the application's: they are cleared in replies, and flags that have them are MEND_E_ARGUMENT to a store. A compressed value that is broken
+     * is MEND_MISS, so that it is stored anew (mend_server.values_broken counts them). With compress_above_bytes
+     * mend_append and mend_prepend are MEND_E_ARGUMENT, since memcached would put the bytes beside compressed ones. */
+    int              compress_above_bytes; /* 0: nothing is compressed, but what is can be read */
+    mend_compression compression;          /* in whose way: none */
+    uint32_t         zstd_flag, zlib_flag; /* of MEND_COMPRESSION_NONE and _ZSTD: the bit that tells of zstd, and of zlib (or gzip), which is only read:
+                                            * none; with _ZSTD zstd_flag is 1 << 31 unless given */
+
+    const char *prefix;  /* stands before every key of the application's, and counts in its length: printable ASCII, up to 185 bytes; none. What mend itself
+                          * keeps in a server (trial_key, and the flush's keys) is the server's, shared by all who use it, and has none */
+    bool prefix_unhashed; /* the server is chosen by the key (or routing_key) without the prefix, as libmemcached does unless told to hash it. By default the
+                           * prefix is hashed: its MEMCACHED_BEHAVIOR_HASH_WITH_PREFIX_KEY */
+
+    uintptr_t reserved[7]; /* zero */
 } mend_config;
 
 #ifdef __cplusplus
@@ -269,7 +295,8 @@ static inline mend_config mend_config_init_(void)
 #define MEND_CONFIG_INIT {.size = sizeof(mend_config)}
 #endif
 
-/* What one call may have of its own. All zeros: nothing. */
+/* What one call may have of its own. All zeros: nothing. The calls that take it as a parameter (..._with) take NULL for nothing, too.
+ * A key that was stored by a routing_key lives where that says: it is read, counted, touched and deleted by the same. */
 typedef struct mend_call {
     int        timeout_ms;  /* in place of the configuration's; when less than half of that is over, the server is not blamed */
     mend_bytes routing_key; /* the server is chosen by this in place of the key; empty: by the key */
@@ -406,9 +433,11 @@ MEND_API mend_status mend_get_with(mend_client *client, mend_bytes key, const me
 
 /* A get that gives the item a new ttl_s. */
 MEND_API mend_status mend_get_and_touch(mend_client *client, mend_bytes key, int64_t ttl_s, mend_reply *reply);
+MEND_API mend_status mend_get_and_touch_with(mend_client *client, mend_bytes key, int64_t ttl_s, const mend_call *call, mend_reply *reply);
 
 /* A get without the value (over the classic protocol the value travels, and is dropped). reply may be NULL. */
 MEND_API mend_status mend_exists(mend_client *client, mend_bytes key, mend_reply *reply);
+MEND_API mend_status mend_exists_with(mend_client *client, mend_bytes key, const mend_call *call, mend_reply *reply);
 
 /* Many keys, all servers at the same time, one deadline (making room for n replies, and filling them in, comes on
  * top of it, and is felt from some ten thousand keys on). Returns MEND_OK if every server
@@ -432,7 +461,9 @@ MEND_API mend_status mend_prepend(mend_client *client, mend_bytes key, mend_byte
 MEND_API mend_status mend_cas(mend_client *client, mend_bytes key, mend_bytes value, uint64_t cas, const mend_store *store, mend_reply *reply);
 
 MEND_API mend_status mend_delete(mend_client *client, mend_bytes key, mend_reply *reply); /* MEND_MISS: it was not there */
+MEND_API mend_status mend_delete_with(mend_client *client, mend_bytes key, const mend_call *call, mend_reply *reply);
 MEND_API mend_status mend_touch(mend_client *client, mend_bytes key, int64_t ttl_s, mend_reply *reply);
+MEND_API mend_status mend_touch_with(mend_client *client, mend_bytes key, int64_t ttl_s, const mend_call *call, mend_reply *reply);
 
 /* Unsigned 64-bit counters, in decimal. Incrementing wraps, decrementing stops at 0. The
  * new value is in reply->number. Over the classic protocol creating takes a second
@@ -449,6 +480,7 @@ MEND_API mend_status mend_flush_all(mend_client *client, mend_reply *reply);
  * answer > 0 of an element is no failure. replies may be NULL. */
 MEND_API mend_status mend_set_multi(mend_client *client, const mend_item *items, size_t n, mend_replies *replies);
 MEND_API mend_status mend_delete_multi(mend_client *client, const mend_bytes *keys, size_t n, mend_replies *replies);
+MEND_API mend_status mend_delete_multi_with(mend_client *client, const mend_bytes *keys, size_t n, const mend_call *call, mend_replies *replies);
 
 /* ---- Get or load: the fallback, built in ---------------------------------------------
  *
@@ -554,6 +586,7 @@ MEND_API mend_status mend_fetch_multi(mend_client *client, const mend_bytes *key
  * meanwhile, for stale_s (1 or more) at most. MEND_MISS: there is none. Over the classic protocol
  * it is a delete. reply may be NULL. */
 MEND_API mend_status mend_make_stale(mend_client *client, mend_bytes key, int stale_s, mend_reply *reply);
+MEND_API mend_status mend_make_stale_with(mend_client *client, mend_bytes key, int stale_s, const mend_call *call, mend_reply *reply);
 
 #ifdef __cplusplus
 }

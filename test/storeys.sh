@@ -67,7 +67,8 @@ only() { # WHY INCLUDES FILES...
 rules() {
     local core=(src/core/*.[ch]) world=(src/world/*.[ch]) client=(src/client/*.[ch]) file
 
-    only 'src/core includes itself, and what computes'          "$plain|\"core/$header" "${core[@]}"
+    only 'src/core includes itself, and what computes'          "$plain|\"core/$header" src/core/!(method_zlib|method_zstd).c src/core/*.h
+    only 'a method includes its library'                        "$plain|<z(lib|std|std_errors)\.h>|\"core/$header" src/core/method_@(zlib|zstd).c
     never 'src/core makes no system call and reads no clock'    "$system_calls|[^A-Za-z0-9_]errno[^A-Za-z0-9_]" "${core[@]}"
     never 'src/core knows no threads'                           "$threads" "${core[@]}"
     never 'memory comes from src/core/memory.c'                 "$allocation" src/core/!(memory).c src/core/*.h "${client[@]}"
@@ -89,14 +90,14 @@ rules() {
     done
 }
 
-exports() { # LIBRARY: has what mend.h declares, no more, and needs nothing but the C library and libmd
+exports() { # LIBRARY: has what mend.h declares, no more, and needs nothing but the C library, libmd and what values are compressed with
     local declared exported needed
     declared=$(grep -oE '^MEND_API [^(]*\(' include/mend.h | grep -oE 'mend_[a-z_]+\($' | tr -d '(' | sort)
     exported=$(nm -D --defined-only "$1" | awk '{ sub(/@.*/, "", $3); print $3 }' | sort)
     needed=$(readelf -d "$1" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p')
     tell 'exported, and not in mend.h' < <(comm -13 <(echo "$declared") <(echo "$exported") | sed "s|^|$1:0: |")
     tell 'in mend.h, and not exported' < <(comm -23 <(echo "$declared") <(echo "$exported") | sed 's|^|include/mend.h:0: |')
-    tell 'needed at run time' < <(grep -Ev '^(libc\.so\.6|libc\.musl-.*|libmd\.so\.0|libpthread\.so\.0|ld-linux.*)$' <<<"$needed" | sed "s|^|$1:0: |")
+    tell 'needed at run time' < <(grep -Ev '^(libc\.so\.6|libc\.musl-.*|libmd\.so\.0|libz\.so\.1|libzstd\.so\.1|libpthread\.so\.0|ld-linux.*)$' <<<"$needed" | sed "s|^|$1:0: |")
 }
 
 # ---- The proof: every sin must be found, and what only looks like one must not. ----

@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shutil
+import statistics
 import subprocess
 import tempfile
 
@@ -17,11 +18,14 @@ FULL = [(client, case, 1, servers)
         for client in ('mend', 'libmemcached', 'floor')
         for case, servers in (('get_hit', 1), ('get_hit', 3), ('set_100', 1),
                               ('get_multi_100', 1), ('get_multi_100', 4))]
-FULL += [('mend', 'set_multi_100', 1, 1), ('mend', 'delete_multi_100', 1, 1), ('mend', 'get_down', 1, 1)]
+FULL += [('mend', 'set_multi_100', 1, 1), ('mend', 'delete_multi_100', 1, 1), ('mend', 'get_down', 1, 1),
+         ('mend', 'set_down', 1, 1), ('mend', 'set_down_again', 1, 1)]
 SHARED = [('mend', 'get_hit', threads, 1) for threads in (4, 16, 64)] + [('crowd', 'get_hit', 16, 1), ('libmemcached-pool', 'get_hit', 16, 1)]
 QUICK = [('mend', 'get_hit', 1, 1), ('mend', 'get_hit', 1, 3), ('mend', 'set_100', 1, 1),
-         ('mend', 'get_multi_100', 1, 1), ('mend', 'get_multi_100', 1, 4), ('mend', 'get_down', 1, 1)]
+         ('mend', 'get_multi_100', 1, 1), ('mend', 'get_multi_100', 1, 4), ('mend', 'get_down', 1, 1),
+         ('mend', 'set_down', 1, 1), ('mend', 'set_down_again', 1, 1)]
 NOWHERE = '127.0.0.1:9'  # nobody listens at the discard port
+DOWN = {'get_down': 3000000, 'set_down': 30000, 'set_down_again': 3000000}  # calls; set_down: each key once
 
 
 def run(command, **more):
@@ -69,7 +73,7 @@ class Counter:
     def command(self, what):
         client, case, threads, servers = what
         self.track.place({'servers': servers, 'transport': 'tcp', 'placement': 'same'})
-        if case == 'get_down':
+        if case in DOWN:
             self.track.names = NOWHERE
         return self.track.command(client, case, threads)
 
@@ -85,9 +89,9 @@ class Counter:
     def nanoseconds(self, what):
         """Of the processor: a call that waits for nothing can be counted so, without a clock at each."""
         def took(client):
-            done = run([*self.command((client, *what[1:])), '--calls', '3000000'])
+            done = run([*self.command((client, *what[1:])), '--calls', str(DOWN[what[1]])])
             return json.loads(done.stdout)['client_cpu_us'] * 1000
-        return round(took(what[0]) - took('loop'), 1)
+        return round(statistics.median(took(what[0]) - took('loop') for _ in range(5)), 1)
 
 
 def is_multi(what):
@@ -101,11 +105,11 @@ CALLS = {'instructions': 8000, 'allocations': 400}
 
 def valgrind_jobs(counter, whats):
     """(what, figure, command, N) for each; the empty loop's, too, where it is more than nothing to a call."""
-    loops = {('loop', what[1], 1, 1) for what in whats if what[1] != 'get_down' and not is_multi(what)}
+    loops = {('loop', what[1], 1, 1) for what in whats if what[1] not in DOWN and not is_multi(what)}
     for what in [*whats, *sorted(loops)]:
         command = counter.command(what)
         for figure, n in CALLS.items():
-            if what[1] == 'get_down' or figure == 'allocations' and (what[0] == 'loop' or what[3] > 1):
+            if what[1] in DOWN or figure == 'allocations' and (what[0] == 'loop' or what[3] > 1):
                 continue
             yield what, figure, command, n // 40 if is_multi(what) else n
 
@@ -138,16 +142,17 @@ def words(counted):
     return ', '.join(parts)
 
 
-def all_counts(track, quick, say):
+def all_counts(track, quick, case, say):
+    """case: only what is counted of one whose server is down."""
     counter, result = Counter(track), []
-    whats = QUICK + SHARED[1:2] if quick else FULL + SHARED
+    whats = [what for what in FULL if what[1] == case] if case else QUICK + SHARED[1:2] if quick else FULL + SHARED
     say('system calls, instructions and allocations are being counted')
     counted = valgrind(counter, [what for what in whats if what[2] == 1])
     for what in whats:
         one = {'client': what[0], 'case': what[1], 'threads': what[2], 'servers': what[3], 'tool': counter.tool,
                'system_calls': counter.system_calls(what) if counter.tool else None,
                'instructions': instructions(counted, what), 'allocations': counted.get((what, 'allocations'))}
-        if what[1] == 'get_down':
+        if what[1] in DOWN:
             one['ns'] = counter.nanoseconds(what)
         result.append(one)
         say(f'    {what[0]}, {what[1]}, {what[2]} threads, {what[3]} servers: {words(one)}')

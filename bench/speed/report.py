@@ -136,6 +136,9 @@ def multi_targets(f):
                      of and {name: 100 * x for name, x in of.items()}, least=True)
     yield Target('a read while its server is down', 100, count(f, 'ns', 'get_down'), unit=' ns')
     yield Target('a read while its server is down: system calls', 0, count(f, 'system_calls', 'get_down'), margin=STRAY)
+    for case, word in (('set_down', 'first of its key'), ('set_down_again', 'not the first of its key')):
+        yield Target(f'a write while its server is down, {word}', 1000, count(f, 'ns', case), unit=' ns')
+        yield Target(f'a write while its server is down, {word}: system calls', 0, count(f, 'system_calls', case), margin=STRAY)
 
 
 def targets(figures):
@@ -283,8 +286,9 @@ def counts_section(f):
     for c in f['counts']:
         case = f"{c['case']}, {plural(c['threads'], 'thread')}, {plural(c['servers'], 'server')}"
         lines.append([case, c['client'], *(optional(c.get(name)) for name in ('system_calls', 'instructions', 'allocations'))])
-    down = count(f, 'ns', 'get_down')
-    tail = f'\nA read while its server is down takes {number(down)} ns of the processor.\n' if down is not None else ''
+    down = [count(f, 'ns', case) for case in ('get_down', 'set_down', 'set_down_again')]
+    tail = (f'\nWhile its server is down, a read takes {number(down[0])} ns of the processor, a write {number(down[1])} ns, whose key the '
+            f'journal has to keep, and {number(down[2])} ns where it has it.\n') if None not in down else ''
     return ("## What does not depend on the machine's mood\n\n"
             f"A call's, each as (2N - N) / N; system calls by {f['counts'][0]['tool']}, user instructions by callgrind (without the\n"
             "benchmark's own loop), allocations by memcheck. Several servers: with ketama.\n\n" +

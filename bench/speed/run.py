@@ -102,7 +102,7 @@ def chosen(rows, options):
 
 def plan(options):
     rows = list(chosen(plan_quick() if options.quick else plan_full(), options))
-    if not rows and options.case:  # one that is in no plan
+    if not rows and options.case and options.case not in counts.DOWN:  # one that is in no plan
         rows = list(chosen([row(options.case, ('floor', 'mend', 'libmemcached'), options.threads or 1,
                                 placement=options.placement or 'same')], options))
     return rows
@@ -292,8 +292,8 @@ def main():
             until = began + QUICK_S * i / len(rows) if options.quick else math.inf
             say(f'[{i:2}/{len(rows)}] {name}: {tell(race(track, r, until))}')
             figures['rows'].append(r)
-        if not options.no_counts and not options.case:
-            figures['counts'] = counts.all_counts(track, options.quick, say)
+        if not options.no_counts and (not options.case or options.case in counts.DOWN):
+            figures['counts'] = counts.all_counts(track, options.quick, options.case, say)
     finally:
         track.servers.stop()
     figures['took_s'] = round(time.monotonic() - began)

@@ -8,6 +8,7 @@
 #include "client/gutter.h"
 #include "client/life.h"
 #include "client/pool.h"
+#include "core/key.h"
 
 /* Begins a call. MEND_OK; or a status, and *why a constant text: no client, a call from on_event, no memory for a
  * forked child's life. It has no deadline yet: a call to a server that is down needs none, nor a look at the clock. Between
@@ -23,8 +24,8 @@ const char       *call_unasked(mend_status status); /* of a question that conn_a
 
 /* Checks what the application passed: MEND_OK, or MEND_E_ARGUMENT and *why. NULL is nothing to check. */
 mend_status check_call(const mend_call *options, const char **why);
-mend_status check_store(const mend_store *options, const char **why);
-mend_status check_key(mend_bytes key, bool *binary, const char **why);
+mend_status check_store(const struct mend_client *c, const mend_store *options, const char **why); /* c may be NULL */
+mend_status check_key(const struct mend_client *c, mend_bytes key, bool *binary, const char **why); /* c: NULL is no client, and no prefix */
 mend_status check_value(mend_bytes value, const char **why); /* MEND_TOO_LARGE: over what any memcached stores */
 
 bool        check_zero(const uintptr_t *reserved, size_t n); /* the words of a struct that are not used yet */
@@ -42,6 +43,10 @@ mend_status multi_verdict(const struct answer *answers, size_t n); /* what a cal
 
 /* A relative ttl as memcached wants it. */
 int64_t exptime_of(struct io *io, int64_t ttl_s);
+
+/* The key as it travels, and as journals have it: behind the prefix, in `room`; or itself, if there is none. Replies show no
+ * keys, so nothing leads back. Flights have keys without it. */
+mend_bytes call_key(const struct call *call, mend_bytes key, char room[KEY_MAX]);
 
 /* What is to be known of a lost write before and after a call about a key. lost_before: 0, or the note's serial; a read of
  * such a key is not made (call_lost is its text), and a write goes behind a delete. lost_after: of a write, by its answer from

@@ -120,12 +120,15 @@ static mend_status check_ttl(int64_t ttl_s, const char **why)
     return ttl_s < 0 ? MEND_E_ARGUMENT : MEND_OK;
 }
 
-mend_status check_store(const mend_store *options, const char **why)
+mend_status check_store(const struct mend_client *c, const mend_store *options, const char **why)
 {
     if (!options)
         return MEND_OK;
     *why = "a reserved word of mend_store is not zero";
     if (!ZERO(options->reserved))
+        return MEND_E_ARGUMENT;
+    *why = "flags has a bit that tells of compression";
+    if (c && values_owns(c->values, options->flags))
         return MEND_E_ARGUMENT;
     mend_status status = check_ttl(options->ttl_s, why);
     return status ? status : check_call(&options->call, why);
@@ -142,13 +145,17 @@ static mend_status check_count(const mend_count *options, const char **why)
     return status ? status : check_call(&options->call, why);
 }
 
-mend_status check_key(mend_bytes key, bool *binary, const char **why)
+mend_status check_key(const struct mend_client *c, mend_bytes key, bool *binary, const char **why)
 {
     enum key_kind kind = key_kind(key);
+    size_t        before = c ? c->prefix.len : 0;
 
     *why = "a key is of 1 to 250 bytes, or of 1 to 186 if it has spaces, control characters or bytes above 126";
     *binary = kind == KEY_BINARY;
-    return kind == KEY_BAD ? MEND_E_ARGUMENT : MEND_OK;
+    if (kind == KEY_BAD)
+        return MEND_E_ARGUMENT;
+    *why = "the key is too long behind the prefix: they have 250 bytes together, or 186 if there are spaces, control characters or bytes above 126";
+    return before + key.len > (size_t)(*binary ? KEY_BINARY_MAX : KEY_MAX) ? MEND_E_ARGUMENT : MEND_OK;
 }
 
 mend_status check_value(mend_bytes value, const char **why)
@@ -167,6 +174,17 @@ int64_t exptime_of(struct io *io, int64_t ttl_s)
         return ttl_s;
     int64_t now = io->wall_s(io);
     return ttl_s < INT32_MAX - now ? now + ttl_s : INT32_MAX; /* memcached's times have 31 bits */
+}
+
+mend_bytes call_key(const struct call *call, mend_bytes key, char room[KEY_MAX])
+{
+    mend_bytes prefix = call->life->client->prefix;
+
+    if (!prefix.len)
+        return key;
+    memcpy(room, prefix.data, prefix.len);
+    memcpy(room + prefix.len, key.data, key.len);
+    return mend_mem(room, prefix.len + key.len);
 }
 
 uint32_t lost_before(struct server *s, mend_bytes key, bool *deleted)
@@ -293,12 +311,16 @@ struct server *call_ask(struct call *call, const mend_call *options, const struc
         answer_fail(a, MEND_E_DOWN, call_nobody);
         return NULL;
     }
+    char                 room[KEY_MAX];
     struct route         route = gutter_route(call, q->verb, q->key, options);
     struct server       *s = route.asked;
+    struct values       *values = call->life->client->values;
+    struct buf           packed = {.memory = &call->life->client->memory};
+    mend_bytes           key = call_key(call, q->key, room);
     struct wire_question put; /* as it is put there, where that is not as it came */
     bool                 stale = wire_leaves_stale(q->verb) && !q->by_lease;
     bool                 deleted;
-    uint32_t             lost = lost_before(s, q->key, &deleted);
+    uint32_t             lost = lost_before(s, key, &deleted);
 
     if (lost && !stale)
         answer_fail(a, MEND_E_DOWN, call_lost);
@@ -308,12 +330,15 @@ struct server *call_ask(struct call *call, const mend_call *options, const struc
         answer_fail(a, MEND_EXISTS, "");
         return s;
     } else {
-        if (lost || s->gutter) {
+        call_clock(call, options);
+        if (lost || s->gutter || key.data == room || values_packs(values)) {
             put = s->gutter ? gutter_question(s, q) : *q;
+            put.key = key;
             put.behind_delete = lost && !deleted && q->verb != WIRE_DELETE;
+            if (values_pack(values, &put, &packed))
+                call->now = call->io->now(call->io);
             q = &put;
         }
-        call_clock(call, options);
         converse(s, call, q, large || q->value.len > WIRE_COPY_MAX, a);
         put.behind_delete = false; /* it has been */
         if (q->create && a->status == MEND_MISS)
@@ -321,12 +346,28 @@ struct server *call_ask(struct call *call, const mend_call *options, const struc
         if (s->gutter)
             gutter_answer(a);
     }
+    buf_release(&packed);
+    if (!values_unpack(values, q->verb, a))
+        atomic_fetch_add(&s->values_broken, 1);
     bool zombie = q->by_lease && !q->cas && a->status < 0 && a->maybe_applied; /* an add, which may come after another's delete */
     if (stale || zombie)
-        lost_after(&route, call, q->key, lost, a);
+        lost_after(&route, call, key, lost, a);
     else if (s->gutter && wire_writes(q->verb))
-        gutter_wrote(call, &route, q->key, false);
+        gutter_wrote(call, &route, key, false);
     return s;
+}
+
+/* A write that was wanted, and for which there is no memory. */
+static void lose(struct call *call, const mend_call *options, const struct wire_question *q)
+{
+    struct route route = gutter_route(call, q->verb, q->key, options);
+    char         room[KEY_MAX];
+
+    route.asked = route.home;
+    if (wire_leaves_stale(q->verb)) {
+        flights_wrote(&call->life->flights, q->key);
+        lost_after(&route, call, call_key(call, q->key, room), 0, &(struct answer){.status = MEND_E_MEMORY});
+    }
 }
 
 /* The calls about one key end here. reply may be NULL. */
@@ -335,7 +376,7 @@ static mend_status run(struct mend_client *c, mend_reply *reply, const mend_call
     char        key[KEY_MAX];
     const char *why;
     struct call call;
-    mend_status status = check_key(q->key, &q->key_binary, &why);
+    mend_status status = check_key(c, q->key, &q->key_binary, &why);
 
     if (!status && wire_writes(q->verb)) /* it is needed yet when the answer is here, and may lie in the reply's data */
         q->key = mend_mem(memcpy(key, q->key.data, q->key.len), q->key.len);
@@ -356,11 +397,8 @@ static mend_status run(struct mend_client *c, mend_reply *reply, const mend_call
     struct reply_own *own = reply_begin(r, &c->memory);
     call_pin(&call, options);
     if (!own) {
-        if (wire_leaves_stale(q->verb) && call.pin.routing->homes) {
-            struct route route = gutter_route(&call, q->verb, q->key, options);
-            route.asked = route.home;
-            lost_after(&route, &call, q->key, 0, &(struct answer){.status = MEND_E_MEMORY});
-        }
+        if (call.pin.routing->homes)
+            lose(&call, options, q);
         call_unpin(&call);
         return MEND_E_MEMORY;
     }
@@ -390,16 +428,26 @@ mend_status mend_get(mend_client *c, mend_bytes key, mend_reply *reply)
     return mend_get_with(c, key, NULL, reply);
 }
 
-mend_status mend_get_and_touch(mend_client *c, mend_bytes key, int64_t ttl_s, mend_reply *reply)
+mend_status mend_get_and_touch_with(mend_client *c, mend_bytes key, int64_t ttl_s, const mend_call *options, mend_reply *reply)
 {
     struct wire_question q = {.verb = WIRE_GET_AND_TOUCH, .key = key};
-    return reply ? run(c, reply, NULL, &q, ttl_s) : MEND_E_ARGUMENT;
+    return reply ? run(c, reply, options, &q, ttl_s) : MEND_E_ARGUMENT;
+}
+
+mend_status mend_get_and_touch(mend_client *c, mend_bytes key, int64_t ttl_s, mend_reply *reply)
+{
+    return mend_get_and_touch_with(c, key, ttl_s, NULL, reply);
+}
+
+mend_status mend_exists_with(mend_client *c, mend_bytes key, const mend_call *options, mend_reply *reply)
+{
+    struct wire_question q = {.verb = WIRE_EXISTS, .key = key};
+    return run(c, reply, options, &q, 0);
 }
 
 mend_status mend_exists(mend_client *c, mend_bytes key, mend_reply *reply)
 {
-    struct wire_question q = {.verb = WIRE_EXISTS, .key = key};
-    return run(c, reply, NULL, &q, 0);
+    return mend_exists_with(c, key, NULL, reply);
 }
 
 /* ---- Writing ---- */
@@ -407,8 +455,12 @@ mend_status mend_exists(mend_client *c, mend_bytes key, mend_reply *reply)
 static mend_status store(mend_client *c, struct wire_question *q, const mend_store *options, mend_reply *reply)
 {
     const char *why;
-    mend_status status = check_store(options, &why);
+    mend_status status = check_store(c, options, &why);
 
+    if (!status && (q->verb == WIRE_APPEND || q->verb == WIRE_PREPEND) && c && values_packs(c->values)) {
+        why = "compress_above_bytes is set, and what is there may be compressed: nothing can be added to it";
+        status = MEND_E_ARGUMENT;
+    }
     if (status)
         return reply_refuse(reply, status, why);
     q->flags = options ? options->flags : 0;
@@ -447,21 +499,36 @@ mend_status mend_cas(mend_client *c, mend_bytes key, mend_bytes value, uint64_t 
     return store(c, &(struct wire_question){.verb = WIRE_CAS, .key = key, .value = value, .cas = cas}, options, reply);
 }
 
+mend_status mend_delete_with(mend_client *c, mend_bytes key, const mend_call *options, mend_reply *reply)
+{
+    return run(c, reply, options, &(struct wire_question){.verb = WIRE_DELETE, .key = key}, 0);
+}
+
 mend_status mend_delete(mend_client *c, mend_bytes key, mend_reply *reply)
 {
-    return run(c, reply, NULL, &(struct wire_question){.verb = WIRE_DELETE, .key = key}, 0);
+    return mend_delete_with(c, key, NULL, reply);
+}
+
+mend_status mend_touch_with(mend_client *c, mend_bytes key, int64_t ttl_s, const mend_call *options, mend_reply *reply)
+{
+    return run(c, reply, options, &(struct wire_question){.verb = WIRE_TOUCH, .key = key}, ttl_s);
 }
 
 mend_status mend_touch(mend_client *c, mend_bytes key, int64_t ttl_s, mend_reply *reply)
 {
-    return run(c, reply, NULL, &(struct wire_question){.verb = WIRE_TOUCH, .key = key}, ttl_s);
+    return mend_touch_with(c, key, ttl_s, NULL, reply);
+}
+
+mend_status mend_make_stale_with(mend_client *c, mend_bytes key, int stale_s, const mend_call *options, mend_reply *reply)
+{
+    if (stale_s < 1)
+        return reply_refuse(reply, MEND_E_ARGUMENT, "stale_s is less than 1");
+    return run(c, reply, options, &(struct wire_question){.verb = WIRE_STALE, .key = key}, stale_s);
 }
 
 mend_status mend_make_stale(mend_client *c, mend_bytes key, int stale_s, mend_reply *reply)
 {
-    if (stale_s < 1)
-        return reply_refuse(reply, MEND_E_ARGUMENT, "stale_s is less than 1");
-    return run(c, reply, NULL, &(struct wire_question){.verb = WIRE_STALE, .key = key}, stale_s);
+    return mend_make_stale_with(c, key, stale_s, NULL, reply);
 }
 
 /* ---- Counters ---- */

@@ -16,6 +16,7 @@
 
 #include "client/calls.h"
 #include "client/gutter.h"
+#include "client/number.h"
 #include "client/reply.h"
 #include "core/key.h"
 
@@ -44,35 +45,14 @@ struct fetch {
 
 /* ---- Recipes ---- */
 
-struct number {
-    const char *wrong; /* what to say */
-    size_t      at;
-    int         otherwise;
-    bool        zero; /* MEND_ZERO may be said */
-};
+enum { MOST = 1000000000 };
 
 #define FIELD(f) #f " of the recipe is negative or over 1,000,000,000", offsetof(mend_recipe, f)
 
 static const struct number numbers[] = {
-    {FIELD(refresh_s), 0, true},     {FIELD(stale_s), 0, true},  {FIELD(absent_ttl_s), 10, true}, {FIELD(lease_s), 10, false},
-    {FIELD(wait_ms), 1000, true},    {FIELD(loads_max), 32, false}, {FIELD(local_ttl_ms), 0, true},
+    {FIELD(refresh_s), 0, MOST, true},  {FIELD(stale_s), 0, MOST, true},    {FIELD(absent_ttl_s), 10, MOST, true}, {FIELD(lease_s), 10, MOST, false},
+    {FIELD(wait_ms), 1000, MOST, true}, {FIELD(loads_max), 32, MOST, false}, {FIELD(local_ttl_ms), 0, MOST, true},
 };
-
-static bool fill_number(mend_recipe *recipe, const struct number *n)
-{
-    enum { MOST = 1000000000 };
-    int value;
-
-    memcpy(&value, (char *)recipe + n->at, sizeof value);
-    if (value == MEND_ZERO && n->zero)
-        value = 0;
-    else if (value < 0 || value > MOST)
-        return false;
-    else if (value == 0)
-        value = n->otherwise;
-    memcpy((char *)recipe + n->at, &value, sizeof value);
-    return true;
-}
 
 static mend_status fill_recipe(mend_recipe *recipe, const mend_recipe *given, bool many, const char **why)
 {
@@ -87,8 +67,9 @@ static mend_status fill_recipe(mend_recipe *recipe, const mend_recipe *given, bo
         return MEND_E_ARGUMENT;
     *recipe = *given;
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
-        *why = numbers[i].wrong;
-        if (!fill_number(recipe, &numbers[i]))
+        int said;
+        *why = numbers[i].name;
+        if (number_fill(recipe, &numbers[i], &said) != NUMBER_GOOD)
             return MEND_E_ARGUMENT;
     }
     *why = "ttl_s of the recipe is negative, or beyond any time";
@@ -222,16 +203,19 @@ mend_status mend_loaded_set(mend_loaded *loaded, mend_bytes value)
 }
 
 /* What the loader said becomes the flight's answer. */
-static void judge(struct flight *flight, const mend_recipe *recipe, const mend_loaded *out, int result, bool many)
+static void judge(struct flight *flight, const struct fetch *f, const mend_loaded *out, int result, bool many)
 {
-    struct answer *a = &flight->answer;
-    char           text[64];
+    struct answer     *a = &flight->answer;
+    const mend_recipe *recipe = f->recipe;
+    char               text[64];
 
     if (result == MEND_ABSENT || (many && result == 0 && !a->done)) {
         a->status = MEND_ABSENT;
         a->flags = 0;
     } else if (result == 0 && !a->done)
         answer_fail(a, MEND_E_LOADER, "the loader returned 0 without a value");
+    else if (result == 0 && values_owns(f->client->values, out->flags))
+        answer_fail(a, MEND_E_LOADER, "the loader's flags have a bit that tells of compression");
     else if (result == 0 || (many && a->done)) {
         a->status = MEND_OK;
         a->flags = out->flags;
@@ -327,7 +311,7 @@ static void load(struct loads *l, int cancel)
     }
     int result = run_loader(l, many, cancel);
     for (size_t i = 0; i < l->n; i++)
-        judge(l->flights[i], f->recipe, &l->outs[i], result, many);
+        judge(l->flights[i], f, &l->outs[i], result, many);
     if (at_home(f))
         turn_over(l);
 }
@@ -466,6 +450,7 @@ static void no_flight(struct fetch *f)
     answer_reset(&released);
     if (won(f->a))
         tell_cache(f, &q, &released);
+    buf_release(&released.value); /* its answer may have come with another's memory */
     answer_fail(f->a, MEND_E_MEMORY, "out of memory for the load");
 }
 
@@ -523,7 +508,7 @@ mend_status mend_fetch(mend_client *c, mend_bytes key, const mend_recipe *given,
 
     if (!reply)
         return MEND_E_ARGUMENT;
-    mend_status status = check_key(key, &f.binary, &why);
+    mend_status status = check_key(c, key, &f.binary, &why);
     if (!status)
         status = fill_recipe(&recipe, given, false, &why);
     if (!status)
@@ -531,7 +516,7 @@ mend_status mend_fetch(mend_client *c, mend_bytes key, const mend_recipe *given,
     if (status)
         return reply_refuse(reply, status, why);
     f.key = mend_mem(memcpy(copy, key.data, key.len), key.len);
-    if (flights_mine(&f.call.life->flights, f.key))
+    if (flights_mine(&f.call.life->flights, f.call.io, f.key))
         return reply_refuse(reply, MEND_E_ARGUMENT, "a loader fetches the key that it is to load");
     struct reply_own *own = reply_begin(reply, &c->memory);
     if (!own)
@@ -606,10 +591,10 @@ static void begin_many(struct many *m, const mend_bytes *keys)
         const char   *why;
         *f = *m->like;
         f->key = keys[i];
-        if (check_key(keys[i], &f->binary, &why) == MEND_OK) {
+        if (check_key(f->client, keys[i], &f->binary, &why) == MEND_OK) {
             f->key = mend_mem(memcpy(to, keys[i].data, keys[i].len), keys[i].len);
             to += keys[i].len;
-            m->ones[i].own = flights_mine(&f->call.life->flights, f->key);
+            m->ones[i].own = flights_mine(&f->call.life->flights, f->call.io, f->key);
         }
         m->questions[i] = cache_question(f->recipe, f->key, f->binary);
     }

@@ -102,17 +102,17 @@ void flights_free(struct flights *f)
 
 /* ---- Entering and leaving ---- */
 
-bool flights_mine(struct flights *f, mend_bytes key)
+bool flights_mine(struct flights *f, struct io *io, mend_bytes key)
 {
     if (!atomic_load(&f->count))
         return false;
 
-    pthread_t me = pthread_self();
-    uint64_t  hash = key_hash(key);
-    bool      mine = false;
+    const void *me = io->me(io);
+    uint64_t    hash = key_hash(key);
+    bool        mine = false;
     pthread_mutex_lock(&f->lock);
     for (struct flight *flight = *bucket_of(f, hash); flight; flight = flight->next)
-        mine |= !flight->kept && pthread_equal(flight->owner, me) && is_for(flight, hash, key);
+        mine |= !flight->kept && flight->owner == me && is_for(flight, hash, key);
     pthread_mutex_unlock(&f->lock);
     return mine;
 }
@@ -133,7 +133,7 @@ static struct flight *join_locked(struct flights *f, uint64_t hash, mend_bytes k
     return flight;
 }
 
-static struct flight *flight_new(struct flights *f, uint64_t hash, mend_bytes key, uint64_t lease)
+static struct flight *flight_new(struct flights *f, const void *owner, uint64_t hash, mend_bytes key, uint64_t lease)
 {
     struct flight *flight = memory_zeroed(f->memory, 1, sizeof *flight + key.len);
 
@@ -141,7 +141,7 @@ static struct flight *flight_new(struct flights *f, uint64_t hash, mend_bytes ke
         return NULL;
     flight->hash = hash;
     flight->holders = 1;
-    flight->owner = pthread_self();
+    flight->owner = owner;
     flight->lease = lease;
     flight->source = MEND_SOURCE_SHARED;
     flight->answer.value.memory = f->memory;
@@ -169,7 +169,7 @@ struct flight *flights_enter(struct flights *f, struct io *io, mend_bytes key, u
             atomic_fetch_add(&f->count, 1);
         }
         pthread_mutex_unlock(&f->lock);
-        if (flight || !(fresh = flight_new(f, hash, key, lease)))
+        if (flight || !(fresh = flight_new(f, io->me(io), hash, key, lease)))
             break;
     }
     if (fresh && !*leads)
@@ -373,7 +373,7 @@ static bool begins_nested(struct flights *f, struct flight *flight)
     pthread_mutex_lock(&f->lock);
     for (size_t b = 0; b < FLIGHT_BUCKETS; b++)
         for (struct flight *other = f->bucket[b]; other; other = other->next)
-            nested |= other->loading && !other->kept && pthread_equal(other->owner, flight->owner);
+            nested |= other->loading && !other->kept && other->owner == flight->owner;
     flight->loading = true;
     pthread_mutex_unlock(&f->lock);
     return nested;

@@ -35,7 +35,7 @@ struct flight {
     unsigned         holders;
     bool             dirty, kept;
     bool             loading; /* its owner has a turn */
-    pthread_t        owner;
+    const void      *owner;   /* a thread, as io->me tells them apart */
     uint64_t         lease;   /* the cas that the cache let its owner, or somebody who joined, have; 0: none */
     nstime           expires; /* KEPT */
     _Atomic uint32_t word;    /* ...up to here. It changes when there is news */
@@ -62,7 +62,7 @@ void flights_init(struct flights *f, const struct memory *memory);
 void flights_free(struct flights *f); /* nobody flies */
 
 /* Whether this thread is loading this key. */
-bool flights_mine(struct flights *f, mend_bytes key);
+bool flights_mine(struct flights *f, struct io *io, mend_bytes key);
 
 /* A flight for the key: one that is FLYING or LANDED, or a new one that the caller leads. lease: brought along, and given to a
  * leader that has none. NULL: no memory. */

@@ -13,13 +13,13 @@ struct route gutter_route(struct call *call, enum wire_verb verb, mend_bytes key
     const struct mend_client *c = call->life->client;
     mend_bytes                by = options && options->routing_key.len ? options->routing_key : key;
     const struct routing     *r = call->pin.routing;
-    unsigned                  number = ring_server(r->ring, by);
+    unsigned                  number = ring_server(r->ring, c->hash_prefix, by);
     struct server            *home = r->at[number];
     struct route              route = {.home = home, .asked = home, .number = number};
 
     if (!c->gutter_ring || (is_askable(home) && !wire_writes(verb)))
         return route;
-    number = (unsigned)r->homes + ring_server(c->gutter_ring, by);
+    number = (unsigned)r->homes + ring_server(c->gutter_ring, c->hash_prefix, by);
     route.gutter = r->at[number];
     if (!is_askable(home) && is_askable(route.gutter)) {
         route.asked = route.gutter;

@@ -47,7 +47,7 @@ static inline void gutter_answer(struct answer *a)
         a->cas |= GUTTER_CAS;
 }
 
-/* Of a write, whatever became of it; there is a gutter. stale: it was not a fetch's store, nor a touching get, which make nothing stale. */
+/* Of a write, whatever became of it; there is a gutter. key: as it travels. stale: it was not a fetch's store, nor a touching get, which make nothing stale. */
 void gutter_wrote(struct call *call, const struct route *route, mend_bytes key, bool stale);
 
 #endif

@@ -135,6 +135,7 @@ void server_describe(struct server *s, nstime now, mend_server *out, struct serv
     };
     pthread_mutex_unlock(&s->lock);
     journal_describe(&s->journal, &out->journal_keys, &out->journal_deleted, &out->journal_overflows);
+    out->values_broken = atomic_load_explicit(&s->values_broken, memory_order_relaxed);
 }
 
 /* ---- Beginning and ending ---- */

@@ -20,6 +20,7 @@
 #include "client/journal.h"
 #include "client/routing.h"
 #include "client/share.h"
+#include "client/values.h"
 #include "core/health.h"
 #include "core/ring.h"
 #include "core/servers.h"
@@ -56,6 +57,7 @@ struct server {
     struct share     shares[SHARES]; /* each with a lock of its own */
     _Atomic unsigned held;           /* links that they have */
     struct journal   journal;        /* of lost writes; it has a lock of its own, too */
+    _Atomic uint64_t values_broken;  /* hits that could not be unpacked */
     bool           ours;  /* the healer's alone: it went down when all did, ... */
     struct trial  *trial; /* ...its trials... */
     struct server *next;  /* ...and its list */
@@ -88,8 +90,12 @@ struct mend_client {
     mend_config           config;   /* with every default filled in; servers and gutter are NULL */
     char                 *trial_key_text;
     mend_bytes            trial_key;
+    char                 *prefix_text;
+    mend_bytes            prefix;      /* before each key of the application's, on the wire... */
+    mend_bytes            hash_prefix; /* ...and in the hash: the same, or empty */
     struct servers        gutter;      /* empty: */
     struct ring          *gutter_ring; /* NULL: there is none */
+    struct values        *values;      /* NULL: none is packed */
     _Atomic uint32_t     *page;     /* two words, zero in a fresh child */
     _Atomic(struct life *) life;
 };

@@ -37,6 +37,7 @@ struct multi {
     const struct wire_question *questions; /* of a fetch: one for each key */
     struct answer       *answers;
     struct home         *homes; /* by key, in the order given */
+    struct buf          *packed; /* values of a set or a fetch, as they travel; by key; NULL: this client packs none */
     struct want         *wants; /* grouped by server */
     struct part         *parts;
     size_t               part_count;
@@ -64,6 +65,8 @@ static struct wire_question question(struct multi *m, const struct server *s, co
         q.key = w->key;
         q.key_binary = w->key_binary;
     }
+    if (m->packed)
+        values_pack(m->call.life->client->values, &q, &m->packed[w->into - m->answers]);
     return s->gutter ? gutter_question(s, &q) : q;
 }
 
@@ -84,8 +87,12 @@ static void ask_next(struct multi *m, struct part *p)
     p->asked++;
 }
 
+/* What is not answered; and an empty hit that nobody can be asked about any more: it is not to be taken for a value. */
 static void fail_rest(struct multi *m, struct part *p, const struct answer *like)
 {
+    for (size_t i = p->first; i < p->asked; i++)
+        if (m->wants[i].into->doubtful)
+            answer_fail_text(m->wants[i].into, like->status, like->error);
     for (; p->asked < p->end; p->asked++)
         answer_fail_text(m->wants[p->asked].into, like->status, like->error);
     p->over = true;
@@ -99,7 +106,7 @@ static void give(struct multi *m, struct part *p, bool forgiven)
 
 static bool may_ask_again(const struct answer *a)
 {
-    return a->again;
+    return a->again || a->doubtful;
 }
 
 static bool is_doubtful(const struct answer *a)
@@ -272,7 +279,8 @@ static void *carve(struct buf *scratch, size_t n, size_t each)
 static bool prepare(struct multi *m, size_t n, size_t key_bytes)
 {
     size_t      servers = m->call.pin.routing->count;
-    size_t      a_key = sizeof *m->wants + sizeof *m->homes, a_server = sizeof *m->parts + sizeof *m->links + sizeof *m->polls;
+    bool        packs = (m->items || m->questions) && values_packs(m->call.life->client->values);
+    size_t      a_key = sizeof *m->wants + sizeof *m->homes + packs * sizeof *m->packed, a_server = sizeof *m->parts + sizeof *m->links + sizeof *m->polls;
     struct buf *scratch = &m->own->scratch;
     size_t      slack = 8 * _Alignof(max_align_t);
 
@@ -287,7 +295,17 @@ static bool prepare(struct multi *m, size_t n, size_t key_bytes)
     m->links = carve(scratch, servers, sizeof *m->links);
     m->polls = carve(scratch, servers, sizeof *m->polls);
     memset(m->parts, 0, servers * sizeof *m->parts);
+    if (packs)
+        m->packed = carve(scratch, n, sizeof *m->packed);
+    for (size_t i = 0; i < n && packs; i++)
+        m->packed[i] = (struct buf){.memory = &m->call.life->client->memory};
     return true;
+}
+
+static void release_packed(struct multi *m, size_t n)
+{
+    for (size_t i = 0; i < n && m->packed; i++)
+        buf_release(&m->packed[i]);
 }
 
 /* ---- Dealing out ---- */
@@ -317,28 +335,31 @@ static struct route route_at(struct multi *m, const struct source *from, size_t 
 static void lose(struct multi *m, const struct source *from, size_t i, const struct answer *a)
 {
     struct route route = route_at(m, from, i);
+    char         room[KEY_MAX];
 
     route.asked = route.home;
-    lost_after(&route, &m->call, key_at(from, i), 0, a);
+    lost_after(&route, &m->call, call_key(&m->call, key_at(from, i), room), 0, a);
 }
 
-static mend_status check_at(const struct source *from, size_t i, bool *binary, const char **why)
+static mend_status check_at(struct multi *m, const struct source *from, size_t i, bool *binary, const char **why)
 {
-    mend_status status = check_key(key_at(from, i), binary, why);
+    mend_status status = check_key(m->call.life->client, key_at(from, i), binary, why);
 
     if (!status && from->items)
-        status = check_store(&from->items[i].store, why);
+        status = check_store(m->call.life->client, &from->items[i].store, why);
     if (!status && from->items)
         status = check_value(from->items[i].value, why);
     return status;
 }
 
-/* Groups the good keys by server; a bad one has its answer already. Keys are copied, since they may lie in replies that are being filled. */
+/* Groups the good keys by server; a bad one has its answer already. Keys are copied, since they may lie in replies that are being
+ * filled, and since they travel behind the prefix. */
 static void deal(struct multi *m, const struct source *from, size_t n)
 {
     enum { LOOK_AT_CLOCK = 1024 }; /* keys, of 0.1 to 0.3 us each */
     const struct routing *routing = m->call.pin.routing;
     const char           *why;
+    char                  room[KEY_MAX];
     size_t                at = 0;
 
     for (size_t i = 0; i < n; i++) {
@@ -346,11 +367,11 @@ static void deal(struct multi *m, const struct source *from, size_t n)
             m->call.now = m->call.io->now(m->call.io);
         if (m->call.now >= m->call.deadline) {
             answer_fail(&m->answers[i], MEND_E_TIMEOUT, "the deadline came before all keys were dealt out");
-            if (wire_leaves_stale(m->verb) && routing->homes && check_at(from, i, &m->homes[i].binary, &why) == MEND_OK)
+            if (wire_leaves_stale(m->verb) && routing->homes && check_at(m, from, i, &m->homes[i].binary, &why) == MEND_OK)
                 lose(m, from, i, &m->answers[i]);
             continue;
         }
-        mend_status status = check_at(from, i, &m->homes[i].binary, &why);
+        mend_status status = check_at(m, from, i, &m->homes[i].binary, &why);
         if (status) {
             answer_fail(&m->answers[i], status, status < 0 ? why : "");
             continue;
@@ -361,7 +382,7 @@ static void deal(struct multi *m, const struct source *from, size_t n)
         }
         struct route route = route_at(m, from, i);
         m->homes[i].server = route.number;
-        m->homes[i].lost = lost_before(route.asked, key_at(from, i), &m->homes[i].deleted);
+        m->homes[i].lost = lost_before(route.asked, call_key(&m->call, key_at(from, i), room), &m->homes[i].deleted);
         if (m->homes[i].lost && !wire_leaves_stale(m->verb)) {
             answer_fail(&m->answers[i], MEND_E_DOWN, call_lost);
             continue;
@@ -383,7 +404,7 @@ static void deal(struct multi *m, const struct source *from, size_t n)
     for (size_t i = 0; i < n; i++) {
         if (m->answers[i].done)
             continue;
-        mend_bytes key = key_at(from, i);
+        mend_bytes key = call_key(&m->call, key_at(from, i), room);
         char      *copy = m->own->scratch.data + m->own->scratch.len;
         memcpy(copy, key.data, key.len);
         m->own->scratch.len += key.len;
@@ -423,6 +444,19 @@ static void mark_answers(struct multi *m)
             gutter_answer(m->wants[k].into);
 }
 
+/* Of what was written: a load that began meanwhile may have read what was before. */
+static void end_flights(struct multi *m)
+{
+    size_t prefix = m->call.life->client->prefix.len;
+
+    if (!wire_writes(m->verb))
+        return;
+    for (size_t k = 0; m->part_count && k < m->parts[m->part_count - 1].end; k++) {
+        mend_bytes key = m->wants[k].key;
+        flights_wrote(&m->call.life->flights, mend_mem((const char *)key.data + prefix, key.len - prefix));
+    }
+}
+
 /* Names live with the replies, since those outlive the client. */
 static void name_servers(struct multi *m, mend_replies *rs)
 {
@@ -459,7 +493,11 @@ mend_status multi_verdict(const struct answer *answers, size_t n)
 
 static mend_status tell(struct multi *m, mend_replies *rs)
 {
+    struct values *values = m->call.life->client->values;
+
     for (size_t i = 0; i < rs->count; i++) {
+        if (!values_unpack(values, m->verb, &m->answers[i]))
+            atomic_fetch_add(&m->parts[m->homes[i].server].server->values_broken, 1);
         if (!m->questions)
             m->answers[i].ttl_s = MEND_TTL_UNKNOWN; /* a gets does not tell, whatever a lone mg may */
         reply_show(&rs->at[i], &m->answers[i]);
@@ -488,8 +526,10 @@ static mend_status lose_all(struct multi *m, const struct source *from, size_t n
     bool        binary;
 
     for (size_t i = 0; i < n && wire_leaves_stale(m->verb) && m->call.pin.routing->homes; i++)
-        if (check_at(from, i, &binary, &why) == MEND_OK)
+        if (check_at(m, from, i, &binary, &why) == MEND_OK) {
+            flights_wrote(&m->call.life->flights, key_at(from, i));
             lose(m, from, i, &(struct answer){.status = MEND_E_MEMORY});
+        }
     return MEND_E_MEMORY;
 }
 
@@ -502,7 +542,7 @@ static mend_status run_pinned(struct multi *m, const struct source *from, size_t
         return lose_all(m, from, n);
     m->answers = m->own->answers;
     for (size_t i = 0; i < n; i++)
-        key_bytes += key_at(from, i).len <= KEY_MAX ? key_at(from, i).len : 0;
+        key_bytes += key_at(from, i).len <= KEY_MAX ? m->call.life->client->prefix.len + key_at(from, i).len : 0;
     if (!prepare(m, n, key_bytes))
         return refuse_all(rs, lose_all(m, from, n), "out of memory for the call");
     if (wire_writes(m->verb))
@@ -514,6 +554,8 @@ static mend_status run_pinned(struct multi *m, const struct source *from, size_t
     run_parts(m);
     cancel_restore(before);
     mark_answers(m);
+    end_flights(m);
+    release_packed(m, n);
     note_lost_writes(m, from);
     return tell(m, rs);
 }
@@ -563,9 +605,14 @@ mend_status mend_set_multi(mend_client *c, const mend_item *items, size_t n, men
     return run_quietly(c, &(struct source){.first = items ? &items->key : NULL, .step = sizeof *items, .items = items}, n, WIRE_SET, rs);
 }
 
+mend_status mend_delete_multi_with(mend_client *c, const mend_bytes *keys, size_t n, const mend_call *options, mend_replies *rs)
+{
+    return run_quietly(c, &(struct source){.first = keys, .step = sizeof *keys, .options = options}, n, WIRE_DELETE, rs);
+}
+
 mend_status mend_delete_multi(mend_client *c, const mend_bytes *keys, size_t n, mend_replies *rs)
 {
-    return run_quietly(c, &(struct source){.first = keys, .step = sizeof *keys}, n, WIRE_DELETE, rs);
+    return mend_delete_multi_with(c, keys, n, NULL, rs);
 }
 
 mend_status multi_ask(struct mend_client *c, const struct wire_question *questions, size_t n, const mend_call *options, mend_replies *rs)
@@ -628,6 +675,8 @@ static mend_status ask_each_pinned(struct multi *m, mend_replies *rs, mend_reply
     deal_each(m, call->life->client->trial_key);
     int before = cancel_off();
     run_parts(m);
+    if (m->verb == WIRE_FLUSH_ALL)
+        flights_wrote_all(&call->life->flights); /* as above */
     for (size_t i = 0; i < rs->count && m->verb == WIRE_FLUSH_ALL; i++)
         if (m->answers[i].status < 0 && (m->answers[i].status != MEND_E_SERVER || m->answers[i].maybe_applied)) { /* a plain no leaves all as it was */
             journal_tear(&call->pin.routing->at[i]->journal, call->now);

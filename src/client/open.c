@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "client/calls.h"
+#include "client/number.h"
 #include "client/reply.h"
 #include "core/key.h"
 
@@ -17,28 +18,21 @@ struct complaint {
 
 /* ---- The configuration ---- */
 
-/* The numbers of a configuration: what 0 means, what they may be, and whether MEND_ZERO may be said. */
-struct number {
-    const char *name;
-    size_t      at;
-    int         otherwise, least, most;
-    bool        zero;
-};
-
 #define FIELD(f) #f, offsetof(mend_config, f)
 
 static const struct number numbers[] = {
-    {FIELD(timeout_ms), 100, 1, 24 * 60 * 60 * 1000, false},
-    {FIELD(connections_idle_max), 2, 1, 10000, true},
-    {FIELD(connections_max), 64, 1, 10000, false},
-    {FIELD(failures_allowed), 10, 1, 1000000, true},
-    {FIELD(heal_max_ms), 1000, 1, 60 * 60 * 1000, false},
-    {FIELD(journal_keys_max), 65536, 1, 100000000, false},
-    {FIELD(zombie_ms), 1000, 1, 60 * 60 * 1000, true},
-    {FIELD(gutter_ttl_s), 10, 1, 30 * 24 * 60 * 60, false}, /* more is absolute to memcached */
-    {FIELD(resolve_s), 60, 1, 7 * 24 * 60 * 60, true},
-    {FIELD(tcp_keepalive_s), 60, 1, 32767, true},
-    {FIELD(tcp_user_timeout_ms), -1, 1, 24 * 60 * 60 * 1000, true}, /* by default it follows timeout_ms */
+    {FIELD(timeout_ms), 100, 24 * 60 * 60 * 1000, false},
+    {FIELD(connections_idle_max), 2, 10000, true},
+    {FIELD(connections_max), 64, 10000, false},
+    {FIELD(failures_allowed), 10, 1000000, true},
+    {FIELD(heal_max_ms), 1000, 60 * 60 * 1000, false},
+    {FIELD(journal_keys_max), 65536, 100000000, false},
+    {FIELD(zombie_ms), 1000, 60 * 60 * 1000, true},
+    {FIELD(compress_above_bytes), 0, INT32_MAX, true},
+    {FIELD(gutter_ttl_s), 10, 30 * 24 * 60 * 60, false}, /* more is absolute to memcached */
+    {FIELD(resolve_s), 60, 7 * 24 * 60 * 60, true},
+    {FIELD(tcp_keepalive_s), 60, 32767, true},
+    {FIELD(tcp_user_timeout_ms), -1, 24 * 60 * 60 * 1000, true}, /* by default it follows timeout_ms */
 };
 
 static bool refuse(struct complaint *complaint, const char *format, const char *name, int64_t value)
@@ -49,20 +43,18 @@ static bool refuse(struct complaint *complaint, const char *format, const char *
 
 static bool fill_number(mend_config *config, const struct number *n, struct complaint *complaint)
 {
-    int value;
-    memcpy(&value, (char *)config + n->at, sizeof value);
+    int said;
 
-    if (value == MEND_ZERO) {
-        if (!n->zero)
-            return refuse(complaint, "%s: cannot be zero", n->name, 0);
-        value = 0;
-    } else if (value == 0)
-        value = n->otherwise;
-    else if (value < 0)
-        return refuse(complaint, "%s: is negative (%" PRId64 ")", n->name, value);
-    else if (value > n->most)
-        return refuse(complaint, "%s: is too large (%" PRId64 ")", n->name, value);
-    memcpy((char *)config + n->at, &value, sizeof value);
+    switch (number_fill(config, n, &said)) {
+    case NUMBER_GOOD:
+        break;
+    case NUMBER_ZERO:
+        return refuse(complaint, "%s: cannot be zero", n->name, 0);
+    case NUMBER_NEGATIVE:
+        return refuse(complaint, "%s: is negative (%" PRId64 ")", n->name, said);
+    case NUMBER_LARGE:
+        return refuse(complaint, "%s: is too large (%" PRId64 ")", n->name, said);
+    }
     return true;
 }
 
@@ -105,23 +97,36 @@ static bool check(const mend_config *config, struct complaint *complaint)
     bool binary;
     const char *why;
     mend_bytes  key = mend_str(config->trial_key ? config->trial_key : "mend:trial");
-    if (check_key(key, &binary, &why) != MEND_OK || binary || key.len > KEY_BINARY_MAX)
+    if (check_key(NULL, key, &binary, &why) != MEND_OK || binary || key.len > KEY_BINARY_MAX)
         return refuse(complaint, "%s: is not a plain key of 1 to %" PRId64 " bytes", "trial_key", KEY_BINARY_MAX);
+    mend_bytes prefix = mend_str(config->prefix);
+    if (prefix.len && (key_kind(prefix) != KEY_PLAIN || prefix.len >= KEY_BINARY_MAX)) /* a binary key has a byte behind it yet */
+        return refuse(complaint, "%s: has spaces, control characters, bytes above 126, or more than %" PRId64 " bytes", "prefix", KEY_BINARY_MAX - 1);
     return true;
 }
 
 /* ---- Opening ---- */
 
-static bool keep_trial_key(struct mend_client *c, const char *text)
+/* A copy, which the client frees; NULL: no memory. */
+static char *keep(struct mend_client *c, const char *text)
 {
     size_t size = strlen(text) + 1;
+    char  *copy = memory_allocate(&c->memory, size);
 
-    c->trial_key_text = memory_allocate(&c->memory, size);
-    if (!c->trial_key_text)
+    return copy ? memcpy(copy, text, size) : NULL;
+}
+
+static bool keep_texts(struct mend_client *c, const mend_config *config)
+{
+    c->trial_key_text = keep(c, config->trial_key ? config->trial_key : "mend:trial");
+    c->prefix_text = keep(c, config->prefix ? config->prefix : "");
+    if (!c->trial_key_text || !c->prefix_text)
         return false;
-    memcpy(c->trial_key_text, text, size);
-    c->trial_key = mend_mem(c->trial_key_text, size - 1);
     c->config.trial_key = c->trial_key_text;
+    c->trial_key = mend_str(c->trial_key_text);
+    c->config.prefix = c->prefix_text;
+    c->prefix = mend_str(c->prefix_text);
+    c->hash_prefix = config->prefix_unhashed ? mend_mem(NULL, 0) : c->prefix;
     return true;
 }
 
@@ -158,6 +163,25 @@ static mend_status build_gutter(struct mend_client *c, const mend_config *config
     return MEND_E_MEMORY;
 }
 
+/* Only a client that knows packed values has anything to do with them. */
+static mend_status build_values(struct mend_client *c, struct complaint *complaint)
+{
+    struct codec codec;
+    const char  *why;
+
+    if (codec_from(&codec, &c->config, &why) != MEND_OK) {
+        snprintf(complaint->text, sizeof complaint->text, "%s", why);
+        return MEND_E_ARGUMENT;
+    }
+    if (!codec.bits)
+        return MEND_OK;
+    c->values = values_new(&codec, &c->config, &c->memory);
+    if (c->values)
+        return MEND_OK;
+    refuse(complaint, "%s", "out of memory for the client", 0);
+    return MEND_E_MEMORY;
+}
+
 /* On failure the client is to be freed. */
 static mend_status build(struct mend_client *c, const mend_config *config, mend_client **client, struct complaint *complaint)
 {
@@ -166,7 +190,10 @@ static mend_status build(struct mend_client *c, const mend_config *config, mend_
     if (!fill_numbers(&c->config, complaint))
         return MEND_E_ARGUMENT;
 
-    if (!keep_trial_key(c, config->trial_key ? config->trial_key : "mend:trial")) {
+    mend_status status = build_values(c, complaint);
+    if (status)
+        return status;
+    if (!keep_texts(c, config)) {
         refuse(complaint, "%s", "out of memory for the client", 0);
         return MEND_E_MEMORY;
     }
@@ -176,7 +203,7 @@ static mend_status build(struct mend_client *c, const mend_config *config, mend_
         return MEND_E_MEMORY;
     }
     struct listing list;
-    mend_status    status = listing_parse(&list, config->servers, &c->memory, complaint->text, sizeof complaint->text);
+    status = listing_parse(&list, config->servers, &c->memory, complaint->text, sizeof complaint->text);
     if (status)
         return status;
     status = build_gutter(c, config, &list.servers, complaint);
@@ -261,8 +288,10 @@ void client_free(struct mend_client *c)
     if (c->page)
         c->world->fork_words_free(c->world, c->page);
     ring_free(c->gutter_ring);
+    values_free(c->values);
     servers_free(&c->gutter);
     memory_release(&memory, c->trial_key_text);
+    memory_release(&memory, c->prefix_text);
     memory_release(&memory, c);
 }
 

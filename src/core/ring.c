@@ -40,11 +40,16 @@ static const struct {
 
 /* ---- Hashes ------------------------------------------------------------------ */
 
-static void md5_points(uint32_t points[QUARTERS], mend_bytes text)
+static const mend_bytes nothing = {NULL, 0};
+
+/* Of the text behind the prefix, as all hashes here. */
+static void md5_points(uint32_t points[QUARTERS], mend_bytes prefix, mend_bytes text)
 {
     MD5_CTX md5;
     uint8_t digest[MD5_DIGEST_LENGTH];
     MD5Init(&md5);
+    if (prefix.len)
+        MD5Update(&md5, prefix.data, prefix.len);
     MD5Update(&md5, text.data, text.len);
     MD5Final(digest, &md5);
 
@@ -58,23 +63,33 @@ uint32_t ring_md5_point(mend_bytes text, unsigned quarter)
 {
     uint32_t points[QUARTERS];
     assert(quarter < QUARTERS);
-    md5_points(points, text);
+    md5_points(points, nothing, text);
     return points[quarter];
 }
 
-uint32_t ring_one_at_a_time(mend_bytes text)
+static uint32_t stir(uint32_t hash, mend_bytes text)
 {
     const signed char *p = text.data; /* signed, as libmemcached's on x86: it tells for bytes from 0x80 up */
-    uint32_t hash = 0;
     for (size_t i = 0; i < text.len; i++) {
         int byte = p[i];
         hash += (uint32_t)byte;
         hash += hash << 10;
         hash ^= hash >> 6;
     }
+    return hash;
+}
+
+static uint32_t one_at_a_time(mend_bytes prefix, mend_bytes text)
+{
+    uint32_t hash = stir(stir(0, prefix), text);
     hash += hash << 3;
     hash ^= hash >> 11;
     return hash + (hash << 15);
+}
+
+uint32_t ring_one_at_a_time(mend_bytes text)
+{
+    return one_at_a_time(nothing, text);
 }
 
 static void fill_crc32(uint32_t table[256])
@@ -87,21 +102,26 @@ static void fill_crc32(uint32_t table[256])
     }
 }
 
-static uint32_t crc32(const uint32_t table[256], mend_bytes text)
+static uint32_t crc32(const uint32_t table[256], uint32_t crc, mend_bytes text)
 {
     const unsigned char *p = text.data;
-    uint32_t crc = UINT32_MAX;
     for (size_t i = 0; i < text.len; i++)
         crc = crc >> 8 ^ table[(crc ^ p[i]) & 0xff];
-    return ~crc;
+    return crc;
 }
 
-static uint32_t hash_of(const struct ring *ring, mend_bytes text)
+static uint32_t hash_of(const struct ring *ring, mend_bytes prefix, mend_bytes text)
 {
+    uint32_t points[QUARTERS];
+
     switch (ring->hash) {
-    case HASH_MD5:           return ring_md5_point(text, 0);
-    case HASH_ONE_AT_A_TIME: return ring_one_at_a_time(text);
-    case HASH_CRC32:         return crc32(ring->crc32, text);
+    case HASH_MD5:
+        md5_points(points, prefix, text);
+        return points[0];
+    case HASH_ONE_AT_A_TIME:
+        return one_at_a_time(prefix, text);
+    case HASH_CRC32:
+        return ~crc32(ring->crc32, crc32(ring->crc32, UINT32_MAX, prefix), text);
     }
     return 0;
 }
@@ -154,7 +174,7 @@ static void add_plain(struct ring *ring, const struct servers *servers)
     char text[RING_TEXT_MAX];
     for (size_t server = 0; server < servers->count; server++)
         for (unsigned i = 0; i < STRINGS_PLAIN; i++)
-            add_point(ring, hash_of(ring, ring_text(text, &servers->at[server], i)), server);
+            add_point(ring, hash_of(ring, nothing, ring_text(text, &servers->at[server], i)), server);
 }
 
 static void add_weighted(struct ring *ring, const struct servers *servers)
@@ -164,7 +184,7 @@ static void add_weighted(struct ring *ring, const struct servers *servers)
     for (size_t server = 0; server < servers->count; server++) {
         unsigned strings = weighted_strings(servers->at[server].weight, servers->slot_count, servers->count);
         for (unsigned i = 0; i < strings; i++) {
-            md5_points(points, ring_text(text, &servers->at[server], i));
+            md5_points(points, nothing, ring_text(text, &servers->at[server], i));
             for (unsigned q = 0; q < QUARTERS; q++)
                 add_point(ring, points[q], server);
         }
@@ -254,10 +274,10 @@ static unsigned server_behind(const struct ring *ring, uint32_t value)
     return from == ring->at + ring->count ? ring->at->server : from->server;
 }
 
-unsigned ring_server(const struct ring *ring, mend_bytes key)
+unsigned ring_server(const struct ring *ring, mend_bytes prefix, mend_bytes key)
 {
     if (ring->count == 1)
         return ring->at->server;
-    uint32_t hash = hash_of(ring, key);
+    uint32_t hash = hash_of(ring, prefix, key);
     return ring->by_slot ? ring->at[hash % ring->count].server : server_behind(ring, hash);
 }

@@ -22,8 +22,8 @@ struct ring;
 struct ring *ring_build(const struct servers *servers, mend_distribution distribution, const struct memory *memory);
 void ring_free(struct ring *ring); /* NULL is nothing to do */
 
-/* The index into servers.at. With a single server nothing is hashed at all. */
-unsigned ring_server(const struct ring *ring, mend_bytes key);
+/* The index into servers.at, by the hash of the key behind the prefix. With a single server nothing is hashed at all. */
+unsigned ring_server(const struct ring *ring, mend_bytes prefix, mend_bytes key);
 
 /* The hashes that points and keys are made of, for the tests. */
 uint32_t ring_md5_point(mend_bytes text, unsigned quarter); /* a quarter, 0 to 3, of its MD5, little-endian */

@@ -22,11 +22,12 @@ static const struct {
     struct text meta_more; /* flags that it always has */
     struct text classic;
     bool        value, writes;
+    bool        shows; /* its answer shows the key */
 } verbs[WIRE_VERBS] = {
-    [WIRE_GET] = {TEXT("mg "), TEXT(" v f c t k"), TEXT("gets "), false, false},
-    [WIRE_GET_AND_TOUCH] = {TEXT("mg "), TEXT(" v f c t k"), TEXT("gats "), false, true},
-    [WIRE_EXISTS] = {TEXT("mg "), TEXT(" f c t s k"), TEXT("gets "), false, false},
-    [WIRE_TOUCH] = {TEXT("mg "), TEXT(" f s k"), TEXT("touch "), false, true},
+    [WIRE_GET] = {TEXT("mg "), TEXT(" v f c t"), TEXT("gets "), false, false, true},
+    [WIRE_GET_AND_TOUCH] = {TEXT("mg "), TEXT(" v f c t"), TEXT("gats "), false, true, true},
+    [WIRE_EXISTS] = {TEXT("mg "), TEXT(" f c t s"), TEXT("gets "), false, false, true},
+    [WIRE_TOUCH] = {TEXT("mg "), TEXT(" f s"), TEXT("touch "), false, true, true},
     [WIRE_SET] = {TEXT("ms "), TEXT(" c"), TEXT("set "), true, true},
     [WIRE_ADD] = {TEXT("ms "), TEXT(" c ME"), TEXT("add "), true, true},
     [WIRE_REPLACE] = {TEXT("ms "), TEXT(" c MR"), TEXT("replace "), true, true},
@@ -39,7 +40,7 @@ static const struct {
     [WIRE_FLUSH_ALL] = {TEXT("flush_all"), TEXT(""), TEXT("flush_all"), false, true},
     [WIRE_PROVE] = {TEXT("mg "), TEXT(" k v"), TEXT("gets "), false, false},
     [WIRE_GET_MANY] = {TEXT(""), TEXT(""), TEXT("gets"), false, false},
-    [WIRE_FETCH] = {TEXT("mg "), TEXT(" v f c t k"), TEXT("gets "), false, false}, /* a stub that nobody hears of is gone soon */
+    [WIRE_FETCH] = {TEXT("mg "), TEXT(" v f c t"), TEXT("gets "), false, false, true}, /* a stub that nobody hears of is gone soon */
     [WIRE_STALE] = {TEXT("md "), TEXT(" I"), TEXT("delete "), false, true},
     [WIRE_RELEASE] = {TEXT("md "), TEXT(""), TEXT("delete "), false, true},
 };
@@ -123,6 +124,8 @@ static char *put_meta(char *p, const struct wire_question *q, uint64_t opaque)
             p = put_number(PUT(p, " "), q->value.len);
     }
     p = put(p, verbs[q->verb].meta_more);
+    if (verbs[q->verb].shows && !q->key_binary) /* an item that a lease makes shows its key as it is, though it was asked for in base64: a line of any bytes */
+        p = PUT(p, " k");
     p = put_number(PUT(p, " O"), opaque);
 
     switch (q->verb) {

@@ -101,6 +101,7 @@ struct io {
     struct io_thread *(*spawn)(struct io *, void (*run)(void *arg), void (*abandoned)(void *arg), void *arg);
     bool (*join)(struct io *, struct io_thread *, nstime deadline);
     bool (*is_me)(struct io *, const struct io_thread *);
+    const void *(*me)(struct io *); /* who calls, the application's threads included: of those that live, no two are the same */
 
     /* Addresses. address: what needs no lookup (a number, a path), IO_AGAIN for a name. lookup runs on its own and
      * rings when done; looked_up gives the number of addresses, IO_AGAIN or a result; drop never waits for it.

@@ -539,6 +539,12 @@ static bool world_is_me(struct io *io, const struct io_thread *t)
     return pthread_equal(pthread_self(), t->id) != 0;
 }
 
+static const void *world_me(struct io *io)
+{
+    (void)io;
+    return (const void *)(uintptr_t)pthread_self();
+}
+
 /* ---- Names ---- */
 
 /* LOOKING -> RINGING -> LOOKED_UP, or DROPPED on the way: then the thread frees it. While RINGING the bell must stay. */
@@ -725,6 +731,7 @@ static struct io *world_begin(const struct world *world, const struct io_options
         .spawn = world_spawn,
         .join = world_join,
         .is_me = world_is_me,
+        .me = world_me,
         .address = world_address,
         .lookup = world_lookup,
         .looked_up = world_looked_up,

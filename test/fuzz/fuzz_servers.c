@@ -151,9 +151,9 @@ static void check_rings(const struct servers *s, const struct memory *memory)
     for (int d = 0; d <= MEND_DISTRIBUTION_CRC32; d++) {
         struct ring *ring = ring_build(s, (mend_distribution)d, memory);
         for (size_t i = 0; ring && i < sizeof keys / sizeof *keys; i++) {
-            unsigned server = ring_server(ring, keys[i]);
+            unsigned server = ring_server(ring, mend_mem(NULL, 0), keys[i]);
             must(server < s->count);
-            must(server == ring_server(ring, keys[i]));
+            must(server == ring_server(ring, mend_mem(NULL, 0), keys[i]));
         }
         ring_free(ring);
     }

@@ -10,6 +10,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <unistd.h>
 
 #define S(text) mend_str(text)
 
@@ -107,6 +108,40 @@ static void a_miss_is_loaded_and_a_hit_is_not(void **state)
     must_be(MEND_OK, mend_fetch(c, mend_mem(r.data, r.len), &recipe, &r), &r); /* the key lies in the reply */
     must_say(MEND_SOURCE_LOADED, "binary \1 key", &r);
     assert_int_equal(db.loads, 2);
+    mend_reply_free(&r);
+    mend_close(c);
+}
+
+static int connections_so_far(void)
+{
+    char        stats[8192];
+    int         fd = raw_connect(server.host, server.port, server.path);
+    assert_true(raw_ask(fd, "stats\r\n", "END\r\n", stats, sizeof stats));
+    close(fd);
+    const char *found = strstr(stats, "STAT total_connections ");
+    assert_non_null(found);
+    return atoi(found + strlen("STAT total_connections "));
+}
+
+/* memcached shows the key of an item that a lease has made as it is, and not in base64: a line's end in it would be one. */
+static void a_key_of_any_bytes_costs_no_connection(void **state)
+{
+    (void)state;
+    mend_client *c = open_client();
+    mend_reply   r = MEND_REPLY;
+    struct db    db = {.value = "loaded"};
+    mend_recipe  recipe = recipe_of(&db);
+    char         key[32];
+
+    must_be(MEND_MISS, mend_get(c, S("any"), &r), &r);
+    int before = connections_so_far();
+    for (int i = 0; i < 20; i++) {
+        snprintf(key, sizeof key, "no such\r\nVA %d", i);
+        must_be(MEND_OK, mend_fetch(c, S(key), &recipe, &r), &r);
+        must_say(MEND_SOURCE_LOADED, "loaded", &r);
+        must_be(MEND_OK, mend_get(c, S(key), &r), &r);
+    }
+    assert_int_equal(connections_so_far(), before + 1); /* the one that asks */
     mend_reply_free(&r);
     mend_close(c);
 }
@@ -1016,6 +1051,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_miss_is_loaded_and_a_hit_is_not),
+        cmocka_unit_test(a_key_of_any_bytes_costs_no_connection),
         cmocka_unit_test(mistakes_are_named),
         cmocka_unit_test(a_loader_that_fails_is_told_apart),
         cmocka_unit_test(what_is_absent_is_remembered),

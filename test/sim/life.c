@@ -382,7 +382,7 @@ static void settle_keys(struct life_now *l, const char *list)
         dream_fail(l->dream, "%s: %s", list, error);
     struct ring *ring = ring_build(&servers, l->distribution, &memory);
     for (unsigned key = 0; key < ORACLE_KEYS; key++) {
-        unsigned home = server_named(l, servers.at[ring_server(ring, oracle_key(l->oracle, key))].name);
+        unsigned home = server_named(l, servers.at[ring_server(ring, mend_mem(NULL, 0), oracle_key(l->oracle, key))].name);
         if (home != l->home[key] || !l->at[home].listed)
             l->home_since[key] = dream_now(l->dream);
         l->home[key] = home;

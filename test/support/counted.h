@@ -17,8 +17,8 @@ struct counted {
     atomic_long   requests; /* so far */
     atomic_size_t largest;  /* the largest request, in bytes */
     atomic_long   strange;  /* blocks given back that were never ours */
-    long          fail_at;  /* the request that gets nothing, from 1; 0: none */
-    bool          fail_on;  /* and all after it */
+    atomic_long   fail_at;  /* the request that gets nothing, from 1; 0: none */
+    atomic_bool   fail_on;  /* and all after it */
 };
 
 mend_allocator counted_hooks(struct counted *c);

@@ -68,6 +68,7 @@ struct seen seen_of(const mend_server *s)
     seen.journal_keys = s->journal_keys;
     seen.journal_deleted = s->journal_deleted;
     seen.journal_overflows = s->journal_overflows;
+    seen.values_broken = s->values_broken;
     return seen;
 }
 

@@ -93,6 +93,7 @@ struct seen {
     char        protocol[16];
     size_t      journal_keys;
     uint64_t    journal_deleted, journal_overflows;
+    uint64_t    values_broken;
 };
 
 struct seen seen_of(const mend_server *server);

@@ -29,14 +29,15 @@ static void layout(void **state)
             AT(mend_config, tcp_keepalive_s, 96), AT(mend_config, tcp_user_timeout_ms, 100), AT(mend_config, trial_key, 104),
             AT(mend_config, journal_bytes_max, 112), AT(mend_config, journal_keys_max, 120), AT(mend_config, on_journal_overflow, 124),
             AT(mend_config, zombie_ms, 128), AT(mend_config, gutter, 136), AT(mend_config, gutter_ttl_s, 144),
-            AT(mend_config, resolve_s, 148), AT(mend_config, reserved, 152),
+            AT(mend_config, resolve_s, 148), AT(mend_config, compress_above_bytes, 152), AT(mend_config, compression, 156), AT(mend_config, zstd_flag, 160),
+            AT(mend_config, zlib_flag, 164), AT(mend_config, prefix, 168), AT(mend_config, prefix_unhashed, 176), AT(mend_config, reserved, 184),
         SIZE(mend_allocator, 32), AT(mend_allocator, allocate, 0), AT(mend_allocator, reallocate, 8), AT(mend_allocator, release, 16),
             AT(mend_allocator, context, 24),
-        SIZE(mend_server, 96), AT(mend_server, name, 0), AT(mend_server, state, 8), AT(mend_server, since_ms, 16),
+        SIZE(mend_server, 104), AT(mend_server, name, 0), AT(mend_server, state, 8), AT(mend_server, since_ms, 16),
             AT(mend_server, why, 24), AT(mend_server, next_trial_ms, 32), AT(mend_server, falls, 40), AT(mend_server, failures, 44),
             AT(mend_server, connections, 48), AT(mend_server, weight, 52), AT(mend_server, protocol, 56),
             AT(mend_server, journal_keys, 64), AT(mend_server, journal_deleted, 72), AT(mend_server, journal_overflows, 80),
-            AT(mend_server, gutter, 88),
+            AT(mend_server, gutter, 88), AT(mend_server, values_broken, 96),
         SIZE(mend_event, 24), AT(mend_event, type, 0), AT(mend_event, server, 8), AT(mend_event, outage_ms, 16),
         SIZE(mend_call, 56), AT(mend_call, timeout_ms, 0), AT(mend_call, routing_key, 8), AT(mend_call, reserved, 24),
         SIZE(mend_store, 104), AT(mend_store, ttl_s, 0), AT(mend_store, flags, 8), AT(mend_store, call, 16),
@@ -73,7 +74,7 @@ static void reserved_words(void **state)
 #define RESERVED(type, words)                                                      \
     assert_int_equal(sizeof(((type *)NULL)->reserved), (words) * sizeof(uintptr_t)); \
     assert_int_equal(offsetof(type, reserved) + sizeof(((type *)NULL)->reserved), sizeof(type))
-    RESERVED(mend_config, 11);
+    RESERVED(mend_config, 7);
     RESERVED(mend_call, 4);
     RESERVED(mend_store, 4);
     RESERVED(mend_count, 4);
@@ -96,6 +97,8 @@ static void numbers(void **state)
         {MEND_SOURCE_NONE, 0},                  {MEND_SOURCE_CACHE, 1},        {MEND_SOURCE_STALE, 2},
         {MEND_SOURCE_LOADED, 3},                {MEND_SOURCE_SHARED, 4},       {MEND_SOURCE_LOCAL, 5},
         {MEND_FLAGS_ABSENT, 1835363940},        {sizeof(mend_source), 4},
+        {MEND_COMPRESSION_NONE, 0},              {MEND_COMPRESSION_ZSTD, 1},   {MEND_COMPRESSION_PHP, 2},
+        {MEND_COMPRESSION_PYLIBMC, 3},           {MEND_COMPRESSION_PYMEMCACHE, 4}, {sizeof(mend_compression), 4},
         {MEND_TTL_NEVER, -1},                   {MEND_TTL_UNKNOWN, -2},        {MEND_ZERO, INT_MIN},
         {sizeof(mend_status), sizeof(int)},     {sizeof(mend_state), 4},       {sizeof(mend_distribution), 4},
     };
@@ -234,7 +237,7 @@ static void what_this_library_does_not_know(void **state)
 {
     mend_client *client;
     (void)state;
-    for (size_t i = 0; i < 11; i++) {
+    for (size_t i = 0; i < sizeof((mend_config *)0)->reserved / sizeof(uintptr_t); i++) {
         mend_config config = MEND_CONFIG(.servers = NOWHERE);
         config.reserved[i] = 1;
         assert_int_equal(mend_open(&config, &client, NULL), MEND_E_ARGUMENT);

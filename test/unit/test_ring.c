@@ -23,11 +23,16 @@ static struct ring *build(const char *text, mend_distribution distribution)
     return ring;
 }
 
-static unsigned server_of(const struct ring *ring, const char *prefix, unsigned i)
+static unsigned server_behind(const struct ring *ring, const char *prefix, const char *word, unsigned i)
 {
     char key[40];
-    int len = snprintf(key, sizeof key, "%s%u", prefix, i);
-    return ring_server(ring, mend_mem(key, (size_t)len));
+    int len = snprintf(key, sizeof key, "%s%u", word, i);
+    return ring_server(ring, mend_str(prefix), mend_mem(key, (size_t)len));
+}
+
+static unsigned server_of(const struct ring *ring, const char *word, unsigned i)
+{
+    return server_behind(ring, NULL, word, i);
 }
 
 #define ABC "10.0.1.1:11211,10.0.1.2:11212,cache3.example:11211"
@@ -78,6 +83,38 @@ static void golden(void **state)
     }
 }
 
+/* Behind the prefix app:, hashed: libmemcached 1.1.4 with MEMCACHED_BEHAVIOR_HASH_WITH_PREFIX_KEY. (Unhashed, they are as above.) */
+static void behind_a_prefix(void **state)
+{
+    static const struct {
+        mend_distribution distribution;
+        const char *expected;
+        unsigned counts[3];
+    } rows[] = {
+        {MEND_DISTRIBUTION_KETAMA_WEIGHTED, "001201102002102000110021", {34661, 30854, 34485}},
+        {MEND_DISTRIBUTION_KETAMA, "010221011212110210001221", {30760, 36749, 32491}},
+        {MEND_DISTRIBUTION_CONSISTENT_MD5, "102200200121100002020220", {36360, 31406, 32234}},
+        {MEND_DISTRIBUTION_MODULA, "101101001120000000001111", {33223, 33523, 33254}},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct ring *ring = build(ABC, rows[i].distribution);
+        char servers[25] = "";
+        unsigned counts[3] = {0};
+        for (unsigned k = 0; k < 24; k++)
+            servers[k] = (char)('0' + server_behind(ring, "app:", "key:", k));
+        assert_string_equal(servers, rows[i].expected);
+        for (unsigned k = 0; k < 100000; k++)
+            counts[server_behind(ring, "app:", "k", k)]++;
+        assert_memory_equal(counts, rows[i].counts, sizeof counts);
+        ring_free(ring);
+    }
+    struct ring *ring = build(ABC, MEND_DISTRIBUTION_CRC32);
+    for (unsigned k = 0; k < 1000; k++)
+        assert_int_equal(server_behind(ring, "app:", "k", k), server_of(ring, "app:k", k));
+    ring_free(ring);
+}
+
 /* Bytes from 0x80 up are negative to one-at-a-time: libmemcached 1.1.4's servers of é0 to é23. */
 static void high_bytes(void **state)
 {
@@ -123,7 +160,7 @@ static void crc32_by_a_thousand_servers(void **state)
     for (int i = 0; i < 1000; i++)
         to += sprintf(to, "%sh%d", i ? "," : "", i);
     struct ring *ring = build(text, MEND_DISTRIBUTION_CRC32);
-    assert_int_equal(ring_server(ring, mend_str("123456789")), 0xcbf43926 % 1000);
+    assert_int_equal(ring_server(ring, mend_mem(NULL, 0), mend_str("123456789")), 0xcbf43926 % 1000);
     ring_free(ring);
 }
 
@@ -163,8 +200,8 @@ static void two_servers_on_one_point(void **state)
     assert_int_equal(ring_md5_point(mend_str("s735-46"), 0), 0xcd3f4e39);
     for (size_t i = 0; i < 2; i++) {
         struct ring *ring = build(lists[i], MEND_DISTRIBUTION_CONSISTENT_MD5);
-        assert_int_equal(ring_server(ring, mend_str("s735-46")), 0);
-        assert_int_equal(ring_server(ring, mend_str("s1179-96")), 0);
+        assert_int_equal(ring_server(ring, mend_mem(NULL, 0), mend_str("s735-46")), 0);
+        assert_int_equal(ring_server(ring, mend_mem(NULL, 0), mend_str("s1179-96")), 0);
         ring_free(ring);
     }
 }
@@ -208,7 +245,7 @@ static void one_server(void **state)
         struct ring *ring = build("a*3,a", d);
         for (unsigned k = 0; k < 100; k++)
             assert_int_equal(server_of(ring, "k", k), 0);
-        assert_int_equal(ring_server(ring, mend_mem(NULL, 3)), 0); /* nothing is hashed */
+        assert_int_equal(ring_server(ring, mend_mem(NULL, 0), mend_mem(NULL, 3)), 0); /* nothing is hashed */
         ring_free(ring);
     }
     ring_free(NULL);
@@ -237,6 +274,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(golden),
+        cmocka_unit_test(behind_a_prefix),
         cmocka_unit_test(high_bytes),
         cmocka_unit_test(points),
         cmocka_unit_test(crc32_by_a_thousand_servers),

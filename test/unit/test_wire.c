@@ -60,15 +60,15 @@ static const struct {
     {{WIRE_FLUSH_ALL, KEY}, "flush_all\r\n", "flush_all\r\n"},
     {{WIRE_PROVE, KEY}, "mg a2V5 b k v O7\r\n", "gets key\r\n"}, /* in base64, which no meta protocol before 1.6.10 knows */
 
-    {{WIRE_GET, BINARY}, "mg YSBi b v f c t k O7\r\n", NULL},
-    {{WIRE_GET_AND_TOUCH, BINARY, .exptime = 30}, "mg YSBi b v f c t k O7 T30\r\n", NULL},
-    {{WIRE_EXISTS, BINARY}, "mg YSBi b f c t s k O7\r\n", NULL},
-    {{WIRE_TOUCH, BINARY, .exptime = 30}, "mg YSBi b f s k O7 T30\r\n", NULL},
+    {{WIRE_GET, BINARY}, "mg YSBi b v f c t O7\r\n", NULL},
+    {{WIRE_GET_AND_TOUCH, BINARY, .exptime = 30}, "mg YSBi b v f c t O7 T30\r\n", NULL},
+    {{WIRE_EXISTS, BINARY}, "mg YSBi b f c t s O7\r\n", NULL},
+    {{WIRE_TOUCH, BINARY, .exptime = 30}, "mg YSBi b f s O7 T30\r\n", NULL},
     {{WIRE_SET, BINARY, VALUE, .flags = 1}, "ms YSBi 5 b c O7 F1\r\nhello\r\n", NULL},
     {{WIRE_ADD, BINARY, VALUE}, "ms YSBi 5 b c ME O7\r\nhello\r\n", NULL},
     {{WIRE_DELETE, BINARY}, "md YSBi b O7\r\n", NULL},
     {{WIRE_INCREMENT, BINARY, .delta = 5}, "ma YSBi b v c O7 D5\r\n", NULL},
-    {{WIRE_GET, .key = {"\xff", 1}, .key_binary = true}, "mg /w== b v f c t k O7\r\n", NULL},
+    {{WIRE_GET, .key = {"\xff", 1}, .key_binary = true}, "mg /w== b v f c t O7\r\n", NULL},
 };
 
 static void ask(const struct memory *memory, const struct wire_question *q, enum wire_dialect dialect, uint64_t opaque, struct buf *out)
