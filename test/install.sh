@@ -19,7 +19,9 @@ fail() { say "$*" >&2; exit 1; }
 # ---- Installed ----
 quietly() { "$@" >"$tmp/log" 2>&1 || { cat "$tmp/log"; fail "failed: $*"; }; }
 quietly meson setup "$tmp/build" . --prefix="$tmp/usr" --buildtype=release
-quietly meson compile -C "$tmp/build" mend:shared_library mend:static_library
+built=(mend:shared_library mend:static_library)
+if pkg-config --exists json-c; then built+=(mend:executable); fi # without it, there is no command line
+quietly meson compile -C "$tmp/build" "${built[@]}"
 quietly meson install -C "$tmp/build" --no-rebuild
 
 pc=$(find "$tmp/usr" -name mend.pc)
@@ -86,6 +88,14 @@ for example in "$tmp/example" "$tmp/example-static"; do
     said=$("$example" "127.0.0.1:$port")
     [ "$said" = "hello, says 127.0.0.1:$port" ] || fail "the example said: $said"
 done
+if pkg-config --exists json-c; then
+    for file in bin/mend share/man/man1/mend.1 share/bash-completion/completions/mend; do
+        [ -e "$tmp/usr/$file" ] || fail "not installed: $file"
+    done
+    [ "$("$tmp/usr/bin/mend" --version)" = "mend $version" ] || fail "bin/mend is of another version"
+    [ "$("$tmp/usr/bin/mend" -s "127.0.0.1:$port" get greeting)" = hello ] || fail "mend get does not find what the example has set"
+    say 'the command line runs'
+fi
 kill "$memcached"
 wait "$memcached" || true
 memcached=

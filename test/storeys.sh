@@ -84,7 +84,9 @@ rules() {
     only 'the public header stands alone'                       '<(stdbool|stddef|stdint|string)\.h>' include/mend.h
     only 'the public header is all that an application has'     "<.*>|\"mend\.h\"|\"(\.\./)?(support/)?$header" demo/*.[ch] test/live/*.[ch] test/support/*.[ch]
 
-    for file in src/*/*.[ch] include/mend.h; do
+    only 'the command line has the public header, and borrows from demo and bench' "<.*>|\"mend\.h\"|\"((demo|bench/speed)/)?$header" cli/*.[ch]
+
+    for file in src/*/*.[ch] cli/*.[ch] include/mend.h; do
         head -n 1 "$file" | grep -q "^/\* ${file##*/} - " ||
             tell 'a file begins by saying what it is: /* name - ...' <<<"$file:1: $(head -n 1 "$file")"
     done
@@ -115,7 +117,7 @@ proof() {
         'src/client/a.c|#include <sys/socket.h>'    'src/client/b.c|    n = send(fd, p, n, 0);'  'src/client/c.c|    (void)close(fd);'
         'src/client/d.c|#include <poll.h>'          'src/client/e.c|    free(p);'                'src/client/f.c|    pthread_cond_wait(&c, &m);'
         'include/mend.h|#include <poll.h>'          'demo/a.c|#include "core/wire.h"'            'test/live/a.c|#include "../../src/core/wire.h"'
-        'test/support/a.h|#include "client/pool.h"')
+        'test/support/a.h|#include "client/pool.h"' 'cli/a.c|#include "core/ring.h"'        'cli/b.c|#include "../src/core/ring.h"')
     for file in "${sins[@]}"; do sin "${file%%|*}" "${file#*|}"; done
     sin src/core/virtue.c '/* read(2) and "malloc(" */ n = b->read(x) + wire_read(p) + f("free(p)", my_errno); // poll(p)'
     sin src/world/io_posix.c '    pthread_create(&t, 0, f, 0), poll(p, n, t);'
