@@ -213,7 +213,14 @@ typedef struct mend_config {
      * ignored; the port is 11211 where none is given. "*3" behind a server gives it
      * three times the share of keys; "=name" behind it is what the ring hashes in
      * place of host and port, so that a server may move and keep its keys. A server
-     * named twice has twice the share. "tls://" before a host or a [v6] makes it TLS; the ring does not hash that. */
+     * named twice has twice the share. "tls://" before a host or a [v6] makes it TLS; the ring does not hash that.
+     *
+     * In place of servers there may be up to 8 sources, from which they are found out, first at mend_open and then every
+     * resolve_s (every 5 s, while a server is down): "dns://name:port", where every address of the name is a
+     * server (Kubernetes' headless services); "cluster://host:port", whose answer to "config get cluster" names them
+     * (ElastiCache, Memorystore). "*3" is then for each of them. Rings hash the addresses, or the nodes' names. What is found changes the list as mend_set_servers does. A
+     * lookup that fails, or finds none, changes nothing. Until the first servers are found calls
+     * wait, for timeout_ms at most from mend_open on, and then answer MEND_E_DOWN at once. */
     const char *servers;
 
     int timeout_ms;           /* a call's whole time, waiting and connecting included: 100 */
@@ -264,6 +271,10 @@ typedef struct mend_config {
      * meanwhile. Of the writes of other processes it knows nothing, here as elsewhere. */
     const char *gutter;       /* none */
     int         gutter_ttl_s; /* 10 */
+
+    int resolve_s; /* seconds between two lookups of a server's name while it is up (one that is not is looked up for its trials): 60; MEND_ZERO: never.
+                    * If the name leads elsewhere, and the server there passes a trial, calls that are under way end at the
+                    * old address, and all others go to the new one. A lookup that fails changes nothing */
 
     /* Values that travel compressed. What is larger than compress_above_bytes is compressed if that saves a sixteenth; what comes
      * compressed is unpacked, and its value_max_bytes are those of the value unpacked. The bits of the flags that tell so are not
@@ -421,6 +432,16 @@ MEND_API mend_status mend_ping(mend_client *client, mend_reply *reply);
 
 /* Calls each once for every server, in the order of the list, and then of the gutter. Waits for nothing. */
 MEND_API mend_status mend_servers(mend_client *client, void (*each)(const mend_server *server, void *context), void *context);
+
+/* Puts another list in place of mend_config.servers, while other threads call. A server that is in both, by its name as
+ * mend_servers gives it, is kept as it is: its connections, its health, its journal. One that is new begins as at mend_open. One
+ * that is not in the list any more has its connections closed as soon as the calls that are under way with it have ended, by
+ * themselves. What is known of it ends with it, its journal, too: if it comes back it begins as new, with whatever it holds by then,
+ * like any server that joins (mend_flush_all is how to begin afresh). No event tells of servers that come or go. A call
+ * that has begun goes by the list that it began with. MEND_E_ARGUMENT, in words that begin with "servers: " (one that is in the gutter is a mistake, too), or MEND_E_MEMORY: nothing has
+ * changed. Does not wait for the network. Calls at the same time take turns. A child that is forked begins with the list in force.
+ * reply may be NULL. */
+MEND_API mend_status mend_set_servers(mend_client *client, const char *servers, mend_reply *reply);
 
 /* With MEND_ON_OVERFLOW_REFUSE: this server, by the name that mend_servers gives, may serve again, stale values
  * included. MEND_E_ARGUMENT: there is none of that name. MEND_MISS: it had not overflowed. */

@@ -11,10 +11,14 @@
 #include "core/key.h"
 
 /* Begins a call. MEND_OK; or a status, and *why a constant text: no client, a call from on_event, no memory for a
- * forked child's life. It has no deadline yet: a call to a server that is down needs none, nor a look at the clock. */
+ * forked child's life. It has no deadline yet: a call to a server that is down needs none, nor a look at the clock. Between
+ * call_pin and call_unpin, and no longer, it may use servers; nothing of the application's runs in between. */
 mend_status call_begin(struct call *call, struct mend_client *c, const char **why);
-void        call_clock(struct call *call, const mend_call *options); /* options may be NULL */
+void        call_pin(struct call *call, const mend_call *options); /* waits if no server has been found yet; options may be NULL */
+void        call_unpin(struct call *call);
+void        call_clock(struct call *call, const mend_call *options); /* if it was not done since call_pin */
 
+extern const char call_nobody[];    /* the same, where no server is known */
 extern const char call_down[];      /* the text of MEND_E_DOWN: why it is down is in mend_servers */
 const char       *call_unasked(mend_status status); /* of a question that conn_ask did not take */
 
@@ -26,8 +30,8 @@ mend_status check_value(mend_bytes value, const char **why); /* MEND_TOO_LARGE: 
 
 bool        check_zero(const uintptr_t *reserved, size_t n); /* the words of a struct that are not used yet */
 
-/* Asks one question of the server that its key lives on, or of its gutter: whichever that is it returns; what came of it is in `a`. large: over a link of
- * its own. All was checked before. */
+/* Asks one question of the server that its key lives on, or of its gutter: whichever that is it returns (NULL: none is known); what came of it is in `a`.
+ * large: over a link of its own. All was checked before. The call is pinned. */
 struct server *call_ask(struct call *call, const mend_call *options, const struct wire_question *q, bool large, struct answer *a);
 
 /* Asks many at once, each by its own question, whose verbs may differ; as mend_get_multi otherwise, but that hits have

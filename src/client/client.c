@@ -8,12 +8,15 @@
 #include <string.h>
 
 #include "client/calls.h"
+#include "client/discovery.h"
 #include "client/reply.h"
 #include "core/key.h"
 
 /* ---- What every call begins with ---- */
 
 const char call_down[] = "the server is down";
+
+const char call_nobody[] = "no server has been found yet";
 
 const char call_lost[] = "a write of this key was lost, and its delete is not confirmed yet";
 
@@ -36,13 +39,53 @@ mend_status call_begin(struct call *call, struct mend_client *c, const char **wh
         return MEND_E_ARGUMENT;
     call->life = life;
     call->io = life->io;
+    call->deadline = 0;
     return MEND_OK;
+}
+
+/* No server is known yet: some may be found, within the time that the first lookup has, and the call's own. */
+static void await_servers(struct call *call, const mend_call *options)
+{
+    struct life *life = call->life;
+    int          before = cancel_off();
+
+    call_clock(call, options);
+    atomic_fetch_add(&life->waiting, 1); /* who changes the routing after the look below sees that we wait */
+    for (;;) {
+        uint32_t seen = atomic_load(&life->news);
+        nstime   until = time_earlier(call->deadline, call->pin.routing->found_by);
+        routing_unpin(call->pin);
+        call->pin = routing_pin(life);
+        if (call->pin.routing->homes || call->now >= until)
+            break;
+        routing_unpin(call->pin); /* it may be replaced, and freed, while we wait */
+        call->io->wait(call->io, &life->news, seen, IO_ANYBODY, until);
+        call->now = call->io->now(call->io);
+        call->pin = routing_pin(life);
+    }
+    atomic_fetch_sub(&life->waiting, 1);
+    cancel_restore(before);
+}
+
+void call_pin(struct call *call, const mend_call *options)
+{
+    call->deadline = 0;
+    call->pin = routing_pin(call->life);
+    if (!call->pin.routing->homes)
+        await_servers(call, options);
+}
+
+void call_unpin(struct call *call)
+{
+    routing_unpin(call->pin);
 }
 
 void call_clock(struct call *call, const mend_call *options)
 {
     int own = options ? options->timeout_ms : 0;
 
+    if (call->deadline)
+        return;
     call->now = call->io->now(call->io);
     call->deadline = call->now + MS(own ? own : call->life->client->config.timeout_ms);
 }
@@ -155,8 +198,11 @@ void lost_note(struct server *s, struct call *call, mend_bytes key, enum zombie 
     bool first = !journal_waits(&s->journal); /* else the healer knows already */
 
     journal_note(&s->journal, key, call->io->now(call->io), zombie);
-    if (first && server_gate(s).state == MEND_STATE_UP)
+    if (first && server_gate(s).state == MEND_STATE_UP) {
+        int before = cancel_off(); /* the world may write to ring */
         call->io->ring(call->io);
+        cancel_restore(before);
+    }
 }
 
 void lost_after(const struct route *route, struct call *call, mend_bytes key, uint32_t serial, const struct answer *a)
@@ -261,6 +307,10 @@ static void create_classic(struct server *s, struct call *call, const struct wir
 
 struct server *call_ask(struct call *call, const mend_call *options, const struct wire_question *q, bool large, struct answer *a)
 {
+    if (!call->pin.routing->homes) {
+        answer_fail(a, MEND_E_DOWN, call_nobody);
+        return NULL;
+    }
     char                 room[KEY_MAX];
     struct route         route = gutter_route(call, q->verb, q->key, options);
     struct server       *s = route.asked;
@@ -345,17 +395,21 @@ static mend_status run(struct mend_client *c, mend_reply *reply, const mend_call
     mend_reply        local;
     mend_reply       *r = reply ? reply : reply_lend(&local, &spare, &c->memory);
     struct reply_own *own = reply_begin(r, &c->memory);
+    call_pin(&call, options);
     if (!own) {
-        lose(&call, options, q);
+        if (call.pin.routing->homes)
+            lose(&call, options, q);
+        call_unpin(&call);
         return MEND_E_MEMORY;
     }
     q->exptime = exptime_of(call.io, ttl_s);
     if (wire_writes(q->verb))
         flights_wrote(&call.life->flights, q->key);
-    struct server *s = call_ask(&call, options, q, own->was_large, &own->answer);
+    reply_server(r, call_ask(&call, options, q, own->was_large, &own->answer));
+    call_unpin(&call);
     if (wire_writes(q->verb))
         flights_wrote(&call.life->flights, q->key); /* a load that began meanwhile may have read what was before */
-    status = reply_end(r, own, s);
+    status = reply_end(r, own);
     if (!reply)
         buf_release(&spare.answer.value);
     return status;
@@ -506,11 +560,21 @@ mend_status mend_decrement(mend_client *c, mend_bytes key, uint64_t delta, const
 bool mend_connection_available(const mend_client *client)
 {
     struct life *life = client ? life_of((mend_client *)(uintptr_t)client) : NULL;
+    if (!life)
+        return false;
 
-    for (size_t i = 0; life && i < life->server_count; i++)
-        if (health_askable(server_gate(&life->servers[i]).state))
-            return true;
-    return false;
+    struct pin pin = routing_pin(life);
+    size_t     i = 0;
+    while (i < pin.routing->count && !health_askable(server_gate(pin.routing->at[i]).state))
+        i++;
+    bool available = i < pin.routing->count || (!pin.routing->homes && life->io->now(life->io) < pin.routing->found_by);
+    routing_unpin(pin);
+    return available;
+}
+
+static void unpin(void *pin)
+{
+    routing_unpin(*(struct pin *)pin);
 }
 
 mend_status mend_servers(mend_client *c, void (*each)(const mend_server *, void *), void *context)
@@ -521,13 +585,29 @@ mend_status mend_servers(mend_client *c, void (*each)(const mend_server *, void 
     if (!life)
         return MEND_E_MEMORY;
 
-    nstime now = life->io->now(life->io);
-    for (size_t i = 0; i < life->server_count; i++) {
+    nstime     now = life->io->now(life->io);
+    struct pin pin = routing_pin(life);
+    pthread_cleanup_push(unpin, &pin); /* what `each` does may be cancelled */
+    for (size_t i = 0; i < pin.routing->count; i++) {
         struct server_texts texts;
         mend_server         server;
-        server_describe(&life->servers[i], now, &server, &texts);
+        server_describe(pin.routing->at[i], now, &server, &texts);
         each(&server, context);
     }
+    pthread_cleanup_pop(1);
+    return MEND_OK;
+}
+
+static mend_status accept_server(struct call *call, const char *name)
+{
+    struct server *s = routing_find(call->pin.routing, name);
+    nstime         torn_at;
+
+    if (!s)
+        return MEND_E_ARGUMENT;
+    if (!journal_torn(&s->journal, &torn_at))
+        return MEND_MISS;
+    journal_mend(&s->journal, torn_at);
     return MEND_OK;
 }
 
@@ -535,20 +615,40 @@ mend_status mend_accept(mend_client *c, const char *name)
 {
     const char *why;
     struct call call;
-    nstime      torn_at;
 
     if (!c || !name)
         return MEND_E_ARGUMENT;
     mend_status status = call_begin(&call, c, &why);
-    for (size_t i = 0; !status && i < call.life->server_count; i++) {
-        struct server *s = &call.life->servers[i];
-        if (strcmp(s->spec->name, name) != 0)
-            continue;
-        if (!journal_torn(&s->journal, &torn_at))
-            return MEND_MISS;
-        journal_mend(&s->journal, torn_at);
+    if (status)
+        return status;
+    call_pin(&call, NULL);
+    status = accept_server(&call, name);
+    call_unpin(&call);
+    if (status == MEND_OK)
         call.io->ring(call.io);
-        return MEND_OK;
-    }
-    return status ? status : MEND_E_ARGUMENT;
+    return status;
+}
+
+/* ---- A change of the list ---- */
+
+mend_status mend_set_servers(mend_client *c, const char *servers, mend_reply *reply)
+{
+    const char *why;
+    struct call call;
+    mend_status status = call_begin(&call, c, &why);
+
+    if (status)
+        return reply_refuse(reply, status, why);
+
+    struct reply_own  spare;
+    mend_reply        local;
+    mend_reply       *r = reply ? reply : reply_lend(&local, &spare, &c->memory);
+    struct reply_own *own = reply_begin(r, &c->memory);
+    if (!own)
+        return MEND_E_MEMORY;
+    int before = cancel_off();
+    status = discovery_set(call.life, servers, own->error, sizeof own->error);
+    cancel_restore(before);
+    answer_fail(&own->answer, status, status ? own->error : "");
+    return reply_end(r, own);
 }

@@ -34,7 +34,7 @@ struct fetch {
     mend_bytes          key;
     bool                binary;
     struct answer      *a;
-    struct server      *server;
+    mend_reply         *reply; /* NULL: of a call for many */
     mend_source         source;
     uint32_t            ended;  /* flights, before the cache was asked */
     nstime              asked;  /* when the cache was */
@@ -103,9 +103,21 @@ static void ask_cache(struct fetch *f)
 
     f->ended = atomic_load(&f->call.life->flights.ended);
     answer_reset(f->a);
-    f->server = call_ask(&f->call, &f->recipe->call, &q, f->large, f->a);
+    call_pin(&f->call, &f->recipe->call);
+    struct server *s = call_ask(&f->call, &f->recipe->call, &q, f->large, f->a);
+    if (f->reply)
+        reply_server(f->reply, s);
+    call_unpin(&f->call);
     f->asked = f->call.now;
     f->offline = f->a->status < 0;
+}
+
+/* Says what is to be said after a load. */
+static void tell_cache(struct fetch *f, const struct wire_question *q, struct answer *a)
+{
+    call_pin(&f->call, &f->recipe->call);
+    call_ask(&f->call, &f->recipe->call, q, false, a);
+    call_unpin(&f->call);
 }
 
 static bool has_value(const struct answer *a) /* ...or a negative answer */
@@ -372,7 +384,7 @@ static void load_one(struct fetch *f, struct flight *flight, uint64_t lease, int
     if (closing_question(f, flight, lease, &had, f->call.io->now(f->call.io), &q)) {
         answer_reset(&stored);
         q.by_lease = true;
-        call_ask(&f->call, &f->recipe->call, &q, false, &stored);
+        tell_cache(f, &q, &stored);
         if (q.verb == WIRE_CAS || q.verb == WIRE_ADD)
             f->a->cas = stored.status == MEND_OK ? stored.cas : 0;
         buf_release(&stored.value);
@@ -437,7 +449,7 @@ static void no_flight(struct fetch *f)
     }
     answer_reset(&released);
     if (won(f->a))
-        call_ask(&f->call, &f->recipe->call, &q, false, &released);
+        tell_cache(f, &q, &released);
     buf_release(&released.value); /* its answer may have come with another's memory */
     answer_fail(f->a, MEND_E_MEMORY, "out of memory for the load");
 }
@@ -512,6 +524,7 @@ mend_status mend_fetch(mend_client *c, mend_bytes key, const mend_recipe *given,
 
     int cancel = cancel_off();
     f.a = &own->answer;
+    f.reply = reply;
     f.large = own->was_large;
     ask_cache(&f);
     if (!asked(&f)) {
@@ -519,7 +532,7 @@ mend_status mend_fetch(mend_client *c, mend_bytes key, const mend_recipe *given,
         missed(&f, cancel);
     }
     cancel_restore(cancel);
-    status = reply_end(reply, own, f.server);
+    status = reply_end(reply, own);
     show_source(reply, &f);
     return status;
 }

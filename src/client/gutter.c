@@ -12,14 +12,19 @@ struct route gutter_route(struct call *call, enum wire_verb verb, mend_bytes key
 {
     const struct mend_client *c = call->life->client;
     mend_bytes                by = options && options->routing_key.len ? options->routing_key : key;
-    struct server            *servers = call->life->servers, *home = &servers[ring_server(c->ring, c->hash_prefix, by)];
-    struct route              route = {.home = home, .asked = home};
+    const struct routing     *r = call->pin.routing;
+    unsigned                  number = ring_server(r->ring, c->hash_prefix, by);
+    struct server            *home = r->at[number];
+    struct route              route = {.home = home, .asked = home, .number = number};
 
     if (!c->gutter_ring || (is_askable(home) && !wire_writes(verb)))
         return route;
-    route.gutter = &servers[c->servers.count + ring_server(c->gutter_ring, c->hash_prefix, by)];
-    if (!is_askable(home) && is_askable(route.gutter))
+    number = (unsigned)r->homes + ring_server(c->gutter_ring, c->hash_prefix, by);
+    route.gutter = r->at[number];
+    if (!is_askable(home) && is_askable(route.gutter)) {
         route.asked = route.gutter;
+        route.number = number;
+    }
     return route;
 }
 

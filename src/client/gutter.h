@@ -29,7 +29,8 @@
 struct route {
     struct server *home;   /* that the key lives on */
     struct server *gutter; /* that stands in for it, if this is a write or the home is down; NULL: there is none */
-    struct server *asked;  /* one of the two */
+    struct server *asked;  /* one of the two... */
+    unsigned       number; /* ...by its number in the routing */
 };
 
 struct route gutter_route(struct call *call, enum wire_verb verb, mend_bytes key, const mend_call *options);

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "client/discovery.h"
 #include "client/pool.h"
 
 enum {
@@ -15,6 +16,7 @@ enum {
     SWEEP_IDLE_MS = 10, /* ...that calls would not use unseen anyway */
     LOOKUP_FRESH_MS = 1000,
     LINGER_MS = 10 * 1000, /* a link that lingers, once its server has answered what was asked later */
+    VISIT_AGAIN_MS = 2000, /* until a name is looked up again that leads to where nobody serves */
     HANG_UPS = 2, /* that mean "I do not know mg": one may be an accident */
 };
 
@@ -42,6 +44,8 @@ struct trial {
 
     struct io_lookup *lookup;
     nstime            looked_up; /* when `found` was found, NEVER: not yet */
+    nstime            resolve_at; /* when it is to be looked up again though it is up; NEVER: that is not to be */
+    bool              moved;      /* by what was found it is not where the pool's links go: it is to be visited there */
     struct io_address found[ADDRESSES_MAX];
     size_t            found_count, at;
 
@@ -58,6 +62,7 @@ struct trial {
 
     bool told_down;
     enum { AUTH_WELL, AUTH_REFUSED, AUTH_TOLD } auth; /* by the last trial that had an answer to that */
+    bool seen; /* it is in the healer's list */
 
     size_t polled, polled_end; /* what it is watched for, in healer.polls: its link, its listener, those that linger, its idle links */
     bool   polls_link, polls_listening;
@@ -65,9 +70,11 @@ struct trial {
 
 struct healer {
     char            name[24]; /* whose locks are ours */
-    struct trial   *trials;
+    struct server  *servers, **end; /* those in force, and those that have left and are not freed yet */
+    uint64_t        serial; /* of the routing that was seen last */
     struct io_poll *polls; /* of every server that is watched: its trial's, its listener's, and WATCH_MAX at most */
     struct io_sock *watched;
+    size_t          room; /* for so many servers */
     nstime          sweep_at;
 };
 
@@ -78,6 +85,12 @@ enum {
     REPLAY_PAUSE_MS = 50,   /* between two replays: a server that refuses every store is not to be tried without end */
     GUTTER_PAUSE_MS = 500,  /* ...in a gutter: what is deleted there is not needed while its own server serves, and many processes come at once */
 };
+
+/* It is not in the list any more: nobody is told of it, and nothing is made up for there. */
+static bool has_left(const struct server *s)
+{
+    return atomic_load_explicit(&s->left, memory_order_relaxed);
+}
 
 /* ---- Telling ---- */
 
@@ -94,7 +107,7 @@ static void call_application(struct server *s, nstime now, mend_event_type type,
     struct server_texts texts;
     mend_server         server;
 
-    if (!config->on_event)
+    if (!config->on_event || has_left(s))
         return;
     server_describe(s, now, &server, &texts);
     mend_event event = {.type = type, .server = &server, .outage_ms = outage_ms};
@@ -113,30 +126,31 @@ static nstime fell_at(struct server *s)
 
 /* When all of several servers went away together it is rather our own network: nothing is flushed for that. */
 enum { TOGETHER_MS = 1000 };
-static bool all_are_down(struct life *life)
+static bool all_are_down(const struct routing *r)
 {
-    for (size_t i = 0; i < life->server_count; i++)
-        if (health_askable(server_gate(&life->servers[i]).state))
+    for (size_t i = 0; i < r->count; i++)
+        if (health_askable(server_gate(r->at[i]).state))
             return false;
-    return life->server_count > 1;
+    return r->count > 1;
 }
 
 static void tell_state(struct server *s, nstime now)
 {
-    struct life  *life = s->life;
-    struct trial *t = s->trial;
+    struct life    *life = s->life;
+    struct trial   *t = s->trial;
+    struct routing *routing = atomic_load(&life->routing); /* it is the healer who frees it: no need for a pin */
 
     bool down = !health_askable(server_gate(s).state);
-    if (down == t->told_down)
+    if (down == t->told_down || has_left(s))
         return;
     t->told_down = down;
-    bool all = down && all_are_down(life);
+    bool all = down && all_are_down(routing);
     if (down)
         pool_sweep(s, NEVER); /* its idle links are of the generation that has ended */
     else
         s->ours = false;
-    for (size_t i = 0; all && i < life->server_count; i++)
-        life->servers[i].ours = now - fell_at(&life->servers[i]) <= MS(TOGETHER_MS);
+    for (size_t i = 0; all && i < routing->count; i++)
+        routing->at[i]->ours = now - fell_at(routing->at[i]) <= MS(TOGETHER_MS);
 
     call_application(s, now, down ? MEND_EVENT_DOWN : MEND_EVENT_BACK, down ? 0 : (now - fell_at(s)) / 1000000);
     if (all && goes_on(life))
@@ -232,10 +246,13 @@ static void passed(struct server *s, nstime now)
 
     t->link = NULL;
     t->under_way = false;
-    if (pool_admit(s, l, t->generation, now))
-        drop(s, &t->listening);
-    else
+    if (!pool_admit(s, l, t->generation, now)) {
         pool_link_free(s, l, true);
+        return;
+    }
+    drop(s, &t->listening);
+    if (server_gate(s).generation != t->generation)
+        pool_sweep(s, NEVER); /* links to where the server was */
 }
 
 /* ---- A trial's way ---- */
@@ -364,7 +381,7 @@ static bool replayed(struct server *s, nstime now)
     struct conn  *c = &t->link->conn;
 
     if (!t->replaying) {
-        if (!journal_waits(&s->journal) || now < t->replay_at)
+        if (has_left(s) || !journal_waits(&s->journal) || now < t->replay_at)
             return true;
         t->replaying = true;
         t->careful = t->one = c->refused = false;
@@ -442,16 +459,15 @@ static void linger(struct server *s, nstime now)
         assert(at < all + LINGERING_MAX);
         *at = (struct lingerer){.link = l, .until = NEVER};
     }
+    if (server_gate(s).state == MEND_STATE_UP) /* given up since the trial that would have said so */
+        for (struct lingerer *at = all; at < all + LINGERING_MAX; at++)
+            if (at->until == NEVER)
+                at->until = now + MS(LINGER_MS);
     for (struct lingerer *at = all; at < all + LINGERING_MAX; at++)
         if (at->link && (at->link->conn.state == CONN_BROKEN || conn_at_rest(&at->link->conn) || now >= at->until)) {
             pool_lingered(s, at->link);
             at->link = NULL;
         }
-}
-
-static bool same_address(const struct io_address *a, const struct io_address *b)
-{
-    return a->len == b->len && memcmp(a->bytes, b->bytes, a->len) == 0;
 }
 
 /* The trial's link has answered: the server goes on. What was asked at another address may never be answered. */
@@ -463,7 +479,7 @@ static void prove(struct server *s, nstime now)
         return;
     t->proved = true;
     for (struct lingerer *at = t->lingering; at < t->lingering + LINGERING_MAX; at++)
-        if (at->link && !same_address(&at->link->to, &t->link->to))
+        if (at->link && !io_same_address(&at->link->to, &t->link->to))
             at->until = now;
         else if (at->link)
             at->until = time_earlier(at->until, now + MS(LINGER_MS));
@@ -536,7 +552,7 @@ static bool mended(struct server *s, nstime now)
 
     if (t->replaying) /* nothing is read while it is torn: the next trial sees to it */
         return true;
-    if (t->flush == FLUSH_NONE && !torn_is_due(s, now))
+    if (t->flush == FLUSH_NONE && (has_left(s) || !torn_is_due(s, now)))
         return true;
     switch (s->life->client->config.on_journal_overflow) {
     case MEND_ON_OVERFLOW_FLUSH:
@@ -565,6 +581,25 @@ static bool is_ready(struct server *s, nstime now)
     return mended(s, now) && replayed(s, now);
 }
 
+/* The address in use comes first, so that nobody moves who need not. */
+static void put_first(struct trial *t, const struct io_address *in_use)
+{
+    for (size_t i = 0; i < t->found_count; i++)
+        if (io_same_address(&t->found[i], in_use)) {
+            t->found[i] = t->found[0];
+            t->found[0] = *in_use;
+            return;
+        }
+}
+
+static struct io_address address_in_use(struct server *s)
+{
+    pthread_mutex_lock(&s->lock);
+    struct io_address in_use = s->address;
+    pthread_mutex_unlock(&s->lock);
+    return in_use;
+}
+
 /* What there is to learn of a name: a lookup that fails keeps what an earlier one found. */
 static void learn_addresses(struct server *s, nstime now)
 {
@@ -586,6 +621,9 @@ static void learn_addresses(struct server *s, nstime now)
     t->found_count = (size_t)n;
     t->looked_up = now;
     t->at = 0;
+    struct io_address in_use = address_in_use(s);
+    put_first(t, &in_use);
+    t->moved = !t->under_way && in_use.len && !io_same_address(&t->found[0], &in_use);
 }
 
 /* A trial waits for its lookup; but with addresses at hand only a quarter of its time. */
@@ -664,6 +702,21 @@ static void advance(struct server *s, nstime now)
 
 /* ---- A trial's beginning ---- */
 
+/* Not all of a fleet at the same moment. */
+static nstime next_lookup(struct life *life, nstime now)
+{
+    nstime span = MS(1000) * life->client->config.resolve_s;
+    return span ? now + span - (nstime)(life->io->random(life->io) % (uint64_t)(span / 8)) : NEVER;
+}
+
+static void ask_name(struct server *s, nstime now)
+{
+    struct io *io = s->life->io;
+
+    s->trial->lookup = io->lookup(io, s->spec->host, s->spec->port);
+    s->trial->resolve_at = next_lookup(s->life, now);
+}
+
 static void look_up(struct server *s, nstime now)
 {
     struct io    *io = s->life->io;
@@ -671,29 +724,60 @@ static void look_up(struct server *s, nstime now)
 
     if (t->lookup || (t->looked_up != NEVER && now - t->looked_up < MS(LOOKUP_FRESH_MS)))
         return;
-    if (io->address(io, s->spec->host, s->spec->port, s->spec->is_unix, &t->found[0]) == IO_DONE)
+    if (io->address(io, s->spec->host, s->spec->port, s->spec->is_unix, &t->found[0]) == IO_DONE) {
         t->found_count = 1;
-    else
-        t->lookup = io->lookup(io, s->spec->host, s->spec->port);
+        return;
+    }
+    ask_name(s, now);
+}
+
+static void set_out(struct server *s, nstime now, uint32_t generation, enum wire_dialect hint)
+{
+    struct trial *t = s->trial;
+
+    t->generation = generation;
+    t->hint = hint;
+    t->under_way = true;
+    t->extended = t->moved = t->proved = false;
+    t->deadline = now + MS(s->life->client->config.timeout_ms);
+    t->at = 0;
+    t->hang_ups = 0;
 }
 
 static void begin(struct server *s, nstime now)
 {
-    struct trial *t = s->trial;
-
     pthread_mutex_lock(&s->lock);
     /* What the server speaks is asked anew after an outage: it may be another server. */
-    t->hint = s->health.state == MEND_STATE_DOUBTFUL && s->dialect == WIRE_CLASSIC ? WIRE_CLASSIC : WIRE_UNKNOWN;
+    enum wire_dialect hint = s->health.state == MEND_STATE_DOUBTFUL && s->dialect == WIRE_CLASSIC ? WIRE_CLASSIC : WIRE_UNKNOWN;
     health_trial_begins(&s->health, now);
-    t->generation = s->health.generation;
+    uint32_t generation = s->health.generation;
     server_publish_and_unlock(s);
 
-    t->under_way = true;
-    t->extended = t->proved = false;
-    t->deadline = now + MS(s->life->client->config.timeout_ms);
-    t->at = 0;
-    t->hang_ups = 0;
+    set_out(s, now, generation, hint);
     look_up(s, now);
+}
+
+/* A server that is up is looked for at the addresses that its name has by now. Its health knows nothing of that: if it is
+ * not there, calls go on where they are. */
+static void visit(struct server *s, nstime now)
+{
+    struct trial *t = s->trial;
+
+    set_out(s, now, server_gate(s).generation, WIRE_UNKNOWN);
+    if (t->resolve_at != NEVER)
+        t->resolve_at = time_earlier(t->resolve_at, now + MS(VISIT_AGAIN_MS));
+}
+
+static void see_to_name(struct server *s, nstime now)
+{
+    struct trial *t = s->trial;
+
+    if (t->under_way || has_left(s) || server_gate(s).state != MEND_STATE_UP)
+        return;
+    if (t->moved)
+        visit(s, now);
+    else if (!t->lookup && now >= t->resolve_at)
+        ask_name(s, now);
 }
 
 /* ---- The round ---- */
@@ -702,7 +786,7 @@ static void begin(struct server *s, nstime now)
  * why: the healer goes and sees. */
 static void sweep(struct server *s, nstime before)
 {
-    if (pool_sweep(s, before))
+    if (pool_sweep(s, before) && !has_left(s))
         server_suspected(s, "the last connection was closed while it was idle");
 }
 
@@ -755,6 +839,8 @@ static bool writes_wait(struct server *s, nstime now)
 /* They are made up for by a trial, too, which ends with their deletes. */
 static void see_to_journal(struct server *s, nstime now)
 {
+    if (has_left(s))
+        return;
     journal_wake(&s->journal, now);
     if (server_gate(s).state == MEND_STATE_UP && (writes_wait(s, now) || torn_is_due(s, now)))
         server_wants_trial(s, s->gutter ? "what stood in for a server is deleted" : "writes were lost, and are made up for by deletes");
@@ -774,8 +860,12 @@ static nstime trial_step_due(struct server *s, nstime now)
 {
     struct trial *t = s->trial;
 
-    if (!t->under_way && server_gate(s).state == MEND_STATE_UP)
-        return time_earlier(writes_wait(s, NEVER) ? t->replay_at : NEVER, journal_due(&s->journal, now));
+    if (!t->under_way && server_gate(s).state == MEND_STATE_UP && has_left(s))
+        return NEVER;
+    if (!t->under_way && server_gate(s).state == MEND_STATE_UP) {
+        nstime journal = time_earlier(writes_wait(s, NEVER) ? t->replay_at : NEVER, journal_due(&s->journal, now));
+        return time_earlier(journal, t->lookup ? NEVER : t->resolve_at); /* a lookup rings when it is done */
+    }
     if (!t->under_way)
         return trial_due(s);
     nstime when = t->deadline;
@@ -804,6 +894,7 @@ static void step(struct server *s, nstime now)
     if (t->under_way && t->generation != server_gate(s).generation)
         stop(s); /* calls took it down meanwhile: the next trial is due in its own time */
     see_to_journal(s, now);
+    see_to_name(s, now);
     if (!t->under_way && trial_due(s) <= now)
         begin(s, now);
     if (t->under_way)
@@ -813,20 +904,68 @@ static void step(struct server *s, nstime now)
     tell(s, now);
 }
 
+/* The servers of this routing that are new to the healer. */
+static void welcome(struct healer *h, const struct routing *r)
+{
+    for (size_t i = 0; i < r->count; i++) {
+        struct server *s = r->at[i];
+        if (s->trial->seen)
+            continue;
+        s->trial->seen = true;
+        *h->end = s;
+        h->end = &s->next;
+    }
+}
+
+/* It is about to be freed. */
+static void see_off(struct server *s)
+{
+    struct healer  *h = s->life->rounds;
+    struct server **at = &h->servers;
+
+    if (!s->trial->seen)
+        return;
+    while (*at != s)
+        at = &(*at)->next;
+    *at = s->next;
+    if (!*at)
+        h->end = at;
+}
+
+/* Sees which servers there are, and frees those that nobody can use any more. True: there are more of them to be freed. */
+static bool follow_routing(struct life *life)
+{
+    struct healer  *h = life->rounds;
+    struct routing *replaced = routing_replaced(life);
+
+    for (struct routing *r = replaced; r; r = r->next) /* a call may wait for the verdict on one that came and left */
+        welcome(h, r);
+    struct routing *current = atomic_load(&life->routing);
+    if (current->serial != h->serial)
+        welcome(h, current);
+    h->serial = current->serial;
+    return routing_reap(life, replaced, see_off);
+}
+
 nstime healer_step(struct life *life, nstime now)
 {
+    enum { REAP_AGAIN_MS = 10 };
     struct healer *h = life->rounds;
     bool           sweep_due = now >= h->sweep_at;
     nstime         next;
 
     if (sweep_due)
         h->sweep_at = now + MS(SWEEP_MS);
-    next = h->sweep_at;
-    for (size_t i = 0; i < life->server_count && goes_on(life); i++) {
-        if (sweep_due)
-            sweep(&life->servers[i], now - MS(SWEEP_IDLE_MS));
-        step(&life->servers[i], now);
-        next = time_earlier(next, due(&life->servers[i], now));
+    next = time_earlier(h->sweep_at, discovery_step(life, now));
+    if (follow_routing(life))
+        next = time_earlier(next, now + MS(REAP_AGAIN_MS));
+    for (struct server *s = h->servers; s && goes_on(life); s = s->next) {
+        if (has_left(s))
+            sweep(s, NEVER);
+        else if (sweep_due)
+            sweep(s, now - MS(SWEEP_IDLE_MS));
+        step(s, now);
+        next = time_earlier(next, due(s, now));
     }
     return next;
 }
@@ -851,6 +990,13 @@ static size_t watch(struct server *s, struct io_poll *polls, size_t n, struct io
     return n;
 }
 
+/* There is no memory to watch it: it is seen to from time to time. */
+static void unwatch(struct server *s)
+{
+    s->trial->polls_link = s->trial->polls_listening = false;
+    s->trial->polled = s->trial->polled_end = 0;
+}
+
 static void attend(struct server *s, const struct io_poll *polls)
 {
     struct trial *t = s->trial;
@@ -871,68 +1017,101 @@ static void attend(struct server *s, const struct io_poll *polls)
         }
 }
 
+/* Room to watch so many servers. Returns for how many there is: there may be no memory. */
+static size_t make_room(struct life *life, size_t servers)
+{
+    const struct memory *memory = &life->client->memory;
+    struct healer       *h = life->rounds;
+
+    if (servers <= h->room && h->polls)
+        return servers;
+    struct io_poll *polls = memory_resize(memory, h->polls, (DISCOVERY_SOCKETS + servers * POLLS) * sizeof *polls);
+    if (polls)
+        h->polls = polls;
+    struct io_sock *watched = polls ? memory_resize(memory, h->watched, servers * WATCH_MAX * sizeof *watched) : NULL;
+    if (watched) {
+        h->watched = watched;
+        h->room = servers;
+    }
+    return h->room;
+}
+
+/* Waits until there is something to do, and does what has to be done at once. */
+static void rest(struct life *life, nstime until)
+{
+    struct healer *h = life->rounds;
+    size_t         room = make_room(life, atomic_load(&life->server_count)), watched = 0, n = discovery_watch(life, h->polls);
+
+    for (struct server *s = h->servers; s; s = s->next, watched++)
+        if (watched < room)
+            n = watch(s, h->polls, n, h->watched + watched * WATCH_MAX);
+        else
+            unwatch(s);
+    if (!goes_on(life))
+        return;
+    life->io->poll(life->io, h->polls, n, until, true);
+    discovery_attend(life, h->polls);
+    for (struct server *s = h->servers; s; s = s->next)
+        attend(s, h->polls);
+}
+
 void healer_run(void *arg)
 {
-    struct life   *life = arg;
-    struct healer *h = life->rounds;
-    struct io     *io = life->io;
+    struct life *life = arg;
 
-    while (goes_on(life)) {
-        nstime next = healer_step(life, io->now(io));
-        size_t n = 0;
-        for (size_t i = 0; i < life->server_count; i++)
-            n = watch(&life->servers[i], h->polls, n, h->watched + i * WATCH_MAX);
-        if (!goes_on(life))
-            break;
-        io->poll(io, h->polls, n, next, true);
-        for (size_t i = 0; i < life->server_count; i++)
-            attend(&life->servers[i], h->polls);
-    }
-    for (size_t i = 0; i < life->server_count && atomic_load(&life->closing); i++)
-        pool_close(&life->servers[i]); /* here, since mend_close waits for this thread so long and no longer */
+    while (goes_on(life))
+        rest(life, healer_step(life, life->io->now(life->io)));
+    for (struct server *s = life->rounds->servers; s && atomic_load(&life->closing); s = s->next)
+        pool_close(s); /* here, since mend_close waits for this thread so long and no longer */
+}
+
+bool healer_takes(struct server *s)
+{
+    const struct memory *memory = &s->life->client->memory;
+
+    s->trial = memory_zeroed(memory, 1, sizeof *s->trial);
+    if (!s->trial)
+        return false;
+    s->trial->looked_up = s->trial->resolve_at = NEVER;
+    s->trial->said.value.memory = memory;
+    return true;
+}
+
+void healer_drops(struct server *s)
+{
+    struct trial *t = s->trial;
+
+    if (!t)
+        return;
+    drop(s, &t->link);
+    drop(s, &t->listening);
+    for (struct lingerer *at = t->lingering; at < t->lingering + LINGERING_MAX; at++)
+        drop(s, &at->link);
+    buf_release(&t->said.value);
+    if (t->lookup)
+        s->life->io->lookup_drop(s->life->io, t->lookup);
+    memory_release(&s->life->client->memory, t);
 }
 
 bool healer_new(struct life *life)
 {
-    const struct memory *memory = &life->client->memory;
-    struct healer       *h = memory_zeroed(memory, 1, sizeof *h);
-    size_t               n = life->server_count;
+    struct healer *h = memory_zeroed(&life->client->memory, 1, sizeof *h);
+    size_t         servers = atomic_load(&life->server_count);
 
     if (!h)
         return false;
     life->rounds = h;
     snprintf(h->name, sizeof h->name, "%016" PRIx64, life->io->random(life->io));
-    h->trials = memory_zeroed(memory, n, sizeof *h->trials);
-    h->polls = memory_zeroed(memory, n * POLLS, sizeof *h->polls);
-    h->watched = memory_zeroed(memory, n * WATCH_MAX, sizeof *h->watched);
-    if (!h->trials || !h->polls || !h->watched)
-        return false;
+    h->end = &h->servers;
     h->sweep_at = life->io->now(life->io) + MS(SWEEP_MS);
-    for (size_t i = 0; i < n; i++) {
-        h->trials[i].looked_up = NEVER;
-        h->trials[i].said.value.memory = memory;
-        life->servers[i].trial = &h->trials[i];
-    }
-    return true;
+    return make_room(life, servers) == servers && h->polls;
 }
 
 void healer_free(struct life *life)
 {
     const struct memory *memory = &life->client->memory;
     struct healer       *h = life->rounds;
-    struct io           *io = life->io;
 
-    for (size_t i = 0; h->trials && i < life->server_count; i++) {
-        struct trial *t = &h->trials[i];
-        drop(&life->servers[i], &t->link);
-        drop(&life->servers[i], &t->listening);
-        for (struct lingerer *at = t->lingering; at < t->lingering + LINGERING_MAX; at++)
-            drop(&life->servers[i], &at->link);
-        buf_release(&t->said.value);
-        if (t->lookup)
-            io->lookup_drop(io, t->lookup);
-    }
-    memory_release(memory, h->trials);
     memory_release(memory, h->polls);
     memory_release(memory, h->watched);
     memory_release(memory, h);

@@ -21,7 +21,11 @@ enum { HEALER_SOCKETS = 2 + LINGERING_MAX }; /* per server, beside the pool's: t
 bool healer_new(struct life *life); /* false: no memory */
 void healer_free(struct life *life);
 
-/* One round over all servers. Returns when the next is due, at the latest. */
+/* What it keeps of a server, from before it sees it until it does no more. False: no memory. */
+bool healer_takes(struct server *s);
+void healer_drops(struct server *s);
+
+/* One round over all servers, those that have left and are used still included. Returns when the next is due, at the latest. */
 nstime healer_step(struct life *life, nstime now);
 
 void healer_run(void *life); /* until it is closing */

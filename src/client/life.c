@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "client/calls.h"
+#include "client/discovery.h"
 #include "client/healer.h"
 #include "client/pool.h"
 
@@ -37,6 +38,14 @@ bool server_shut(const struct server *s, struct gate gate, nstime now)
     return true;
 }
 
+void life_changed(struct life *life)
+{
+    if (!atomic_load(&life->waiting))
+        return;
+    atomic_fetch_add(&life->news, 1);
+    life->io->wake(life->io, &life->news, IO_ANYBODY, true);
+}
+
 void server_changed(struct server *s, bool all)
 {
     struct life *life = s->life;
@@ -46,10 +55,7 @@ void server_changed(struct server *s, bool all)
         atomic_fetch_add(&s->turn, 1);
         life->io->wake(life->io, &s->turn, IO_ANYBODY, all);
     }
-    if (atomic_load(&life->waiting)) {
-        atomic_fetch_add(&life->news, 1);
-        life->io->wake(life->io, &life->news, IO_ANYBODY, true);
-    }
+    life_changed(life);
 }
 
 void server_publish_and_unlock(struct server *s)
@@ -123,7 +129,7 @@ void server_describe(struct server *s, nstime now, mend_server *out, struct serv
         .falls = h->falls,
         .failures = h->failures,
         .connections = s->open_count,
-        .weight = s->spec->weight,
+        .weight = atomic_load_explicit(&s->weight, memory_order_relaxed),
         .protocol = protocols[s->dialect],
         .gutter = s->gutter,
     };
@@ -134,26 +140,75 @@ void server_describe(struct server *s, nstime now, mend_server *out, struct serv
 
 /* ---- Beginning and ending ---- */
 
-static void server_begin(struct server *s, struct life *life, size_t i, nstime now)
+static uint64_t next_id(void)
 {
+    static _Atomic uint64_t last;
+    return atomic_fetch_add(&last, 1) + 1;
+}
+
+static size_t sockets_of(const struct mend_client *c, size_t servers)
+{
+    return servers * ((size_t)c->config.connections_max + HEALER_SOCKETS) + DISCOVERY_SOCKETS;
+}
+
+bool life_room(struct life *life, size_t servers)
+{
+    return life->io->room(life->io, sockets_of(life->client, atomic_load(&life->server_count) + servers));
+}
+
+struct server *server_new(struct life *life, const struct server_spec *spec, bool gutter)
+{
+    const struct memory *memory = &life->client->memory;
     const mend_config   *config = &life->client->config;
+    struct server       *s = memory_zeroed(memory, 1, sizeof *s);
     struct health_limits limits = {
         .failures_allowed = (unsigned)config->failures_allowed,
         .timeout = MS(config->timeout_ms),
         .wait_max = MS(config->heal_max_ms),
     };
+    if (!s)
+        return NULL;
+    if (pthread_mutex_init(&s->lock, NULL) != 0) {
+        memory_release(memory, s);
+        return NULL;
+    }
     s->life = life;
-    s->gutter = i >= life->client->servers.count;
-    s->spec = s->gutter ? &life->client->gutter.at[i - life->client->servers.count] : &life->client->servers.at[i];
-    s->id = life->client->first_id + i;
-    journal_init(&s->journal, &life->client->memory, &life->budget, (size_t)config->journal_keys_max, MS(config->zombie_ms));
+    s->gutter = gutter;
+    s->id = next_id();
+    journal_init(&s->journal, memory, &life->budget, (size_t)config->journal_keys_max, MS(config->zombie_ms));
     for (unsigned n = 0; n < SHARES; n++)
         share_init(&s->shares[n]);
-    health_init(&s->health, &limits, now);
-    s->peer = s->spec->is_tls ? life->io->peer(life->io, s->spec->host) : NULL;
+    health_init(&s->health, &limits, life->io->now(life->io));
+    atomic_init(&s->weight, spec->weight);
     atomic_init(&s->gate, gate_of(&s->health));
     atomic_init(&s->verdict_due, s->health.verdict_due);
     atomic_init(&s->back, s->health.back);
+    atomic_fetch_add(&life->server_count, 1);
+    s->spec = servers_copy_one(spec, memory);
+    if (s->spec && s->spec->is_tls)
+        s->peer = life->io->peer(life->io, s->spec->host);
+    if (!s->spec || (s->spec->is_tls && !s->peer) || !healer_takes(s)) {
+        server_free(s);
+        return NULL;
+    }
+    return s;
+}
+
+void server_free(struct server *s)
+{
+    const struct memory *memory = &s->life->client->memory;
+
+    healer_drops(s);
+    pool_close(s);
+    if (s->peer)
+        s->life->io->peer_free(s->life->io, s->peer);
+    journal_free(&s->journal);
+    for (unsigned n = 0; n < SHARES; n++)
+        share_free(&s->shares[n], memory);
+    pthread_mutex_destroy(&s->lock);
+    atomic_fetch_sub(&s->life->server_count, 1);
+    memory_release(memory, (void *)(uintptr_t)s->spec);
+    memory_release(memory, s);
 }
 
 /* Takes whatever life_new left. */
@@ -161,19 +216,12 @@ static void life_free(struct life *life)
 {
     struct mend_client *c = life->client;
 
+    discovery_free(life);
+    routing_end(life);
     if (life->rounds)
         healer_free(life);
-    for (size_t i = 0; i < life->server_count; i++) {
-        pool_close(&life->servers[i]);
-        if (life->servers[i].peer)
-            life->io->peer_free(life->io, life->servers[i].peer);
-        journal_free(&life->servers[i].journal);
-        for (unsigned n = 0; n < SHARES; n++)
-            share_free(&life->servers[i].shares[n], &c->memory);
-        pthread_mutex_destroy(&life->servers[i].lock);
-    }
-    memory_release(&c->memory, life->servers);
     flights_free(&life->flights);
+    pthread_mutex_destroy(&life->change);
     if (life->io)
         life->io->free(life->io);
     memory_release(&c->memory, life);
@@ -187,10 +235,10 @@ static void life_abandoned(void *arg)
     client_free(c);
 }
 
-static struct io *begin_io(const struct mend_client *c)
+static struct io *begin_io(const struct mend_client *c, size_t servers)
 {
     struct io_options options = {
-        .sockets_max = client_servers(c) * ((size_t)c->config.connections_max + HEALER_SOCKETS),
+        .sockets_max = sockets_of(c, servers),
         .timeout = MS(c->config.timeout_ms),
         .keepalive_s = c->config.tcp_keepalive_s,
         .user_timeout_ms = c->config.tcp_user_timeout_ms,
@@ -202,32 +250,26 @@ static struct io *begin_io(const struct mend_client *c)
     return NULL;
 }
 
-static struct life *life_new(struct mend_client *c)
+static struct life *life_new(struct mend_client *c, struct listing *list)
 {
     struct life *life = memory_zeroed(&c->memory, 1, sizeof *life);
-    if (!life)
+    if (!life || pthread_mutex_init(&life->change, NULL) != 0) {
+        memory_release(&c->memory, life);
+        listing_free(list);
         return NULL;
+    }
 
     struct life *inherited = atomic_load(&c->life);
     life->client = c;
     life->budget.bytes_max = c->config.journal_bytes_max;
     flights_init(&life->flights, &c->memory);
     life->serial = inherited ? inherited->serial + 1 : 1;
-    life->io = begin_io(c);
-    life->servers = memory_zeroed(&c->memory, client_servers(c), sizeof *life->servers);
-    if (!life->io || !life->servers)
+    life->io = begin_io(c, list->servers.count + c->gutter.count);
+    if (!life->io) {
+        listing_free(list);
         goto fail;
-
-    nstime now = life->io->now(life->io);
-    for (size_t i = 0; i < client_servers(c); i++) {
-        server_begin(&life->servers[i], life, i, now);
-        if (pthread_mutex_init(&life->servers[i].lock, NULL) != 0)
-            goto fail;
-        life->server_count++;
-        if (life->servers[i].spec->is_tls && !life->servers[i].peer)
-            goto fail;
     }
-    if (!healer_new(life))
+    if (!routing_begin(life, list) || !discovery_new(life) || !healer_new(life))
         goto fail;
     atomic_store(&c->page[LIFE_SERIAL], life->serial);
     life->healer = life->io->spawn(life->io, healer_run, life_abandoned, life);
@@ -240,9 +282,9 @@ fail:
     return NULL;
 }
 
-bool life_begin(struct mend_client *c)
+bool life_begin(struct mend_client *c, struct listing *list)
 {
-    struct life *life = life_new(c);
+    struct life *life = life_new(c, list);
 
     if (!life)
         return false;
@@ -269,7 +311,8 @@ static struct life *reborn(struct mend_client *c)
         io->yield(io);
     }
     io->forked(io);
-    bool begun = life_begin(c);
+    struct listing list;
+    bool           begun = listing_copy(&list, &atomic_load(&inherited->routing)->list, &c->memory) && life_begin(c, &list);
     if (!begun)
         atomic_store(&c->page[LIFE_STAGE], LIFE_NONE);
     cancel_restore(before);

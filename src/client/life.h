@@ -1,11 +1,11 @@
 /* life.h - the client, and its life in one process: what threads share, and the locks that guard it.
  *
- * A struct mend_client is what a fork inherits: configuration, servers and ring, immutable once
- * open. A struct life is what it does not: connections, health, the healer. A page that the
- * kernel empties in a child tells that the life found there is the parent's; the child's first
- * call closes its copies of the parent's descriptors, touches nothing else of the old life (its
- * locks may be held by threads that do not exist here, so its memory is left alone), and builds
- * its own.
+ * A struct mend_client is what a fork inherits: the configuration, immutable once open. A struct
+ * life is what it does not: connections, health, the healer. A page that the kernel empties in a
+ * child tells that the life found there is the parent's; the child's first call closes its copies
+ * of the parent's descriptors, copies the list of servers that was in force, touches nothing else
+ * of the old life (its locks may be held by threads that do not exist here, so its memory is left
+ * alone), and builds its own.
  *
  * Locks: a server's, held for a few lines, with no system call and no other lock inside.
  * What a call needs to know of a healthy server, or of one that is down, is in `gate`, without it.
@@ -18,6 +18,7 @@
 
 #include "client/flights.h"
 #include "client/journal.h"
+#include "client/routing.h"
 #include "client/share.h"
 #include "client/values.h"
 #include "core/health.h"
@@ -29,13 +30,16 @@
 
 struct trial;
 
-/* One server, in one life. */
+/* One server, in one life, for as long as it is in the list. */
 struct server {
     struct life              *life;
-    const struct server_spec *spec;
-    uint64_t                  id; /* no two servers of a process have the same */
+    const struct server_spec *spec; /* its own; but the weight is of the routing in force, below */
+    uint64_t                  id;   /* no two servers of a process have the same: replies remember by it whose name they hold */
     bool                      gutter; /* no key lives here: it stands in for servers that are down */
     struct io_peer           *peer; /* NULL: it is spoken to in the clear */
+    _Atomic unsigned          weight;
+    _Atomic unsigned          routings; /* that have it; when none does it is freed */
+    _Atomic bool              left;     /* it is not in the one in force, and nothing of it is kept beyond the calls that are under way */
 
     /* Health, as calls see it, written under the lock: one word, so that it is always of one moment. */
     _Atomic uint64_t gate;
@@ -56,8 +60,9 @@ struct server {
     _Atomic unsigned held;           /* links that they have */
     struct journal   journal;        /* of lost writes; it has a lock of its own, too */
     _Atomic uint64_t values_broken;  /* hits that could not be unpacked */
-    bool          ours;           /* the healer's alone: it went down when all did, ... */
-    struct trial *trial;          /* ...and its trials */
+    bool           ours;  /* the healer's alone: it went down when all did, ... */
+    struct trial  *trial; /* ...its trials... */
+    struct server *next;  /* ...and its list */
 };
 
 struct life {
@@ -66,8 +71,13 @@ struct life {
     struct io          *io;
     struct io_thread   *healer;
     struct healer      *rounds;   /* the healer's alone */
-    size_t              server_count;
-    struct server      *servers; /* those that keys live on, and then the gutter's */
+    _Atomic(struct routing *) routing;  /* in force */
+    _Atomic(struct routing *) replaced; /* those that are not, the latest first, until the healer takes them */
+    struct pins         pins;
+    struct reaper       reaper;       /* the healer's alone */
+    pthread_mutex_t     change;       /* held by who changes the routing */
+    struct discovery   *discovery;    /* the healer's alone */
+    _Atomic size_t      server_count; /* that there are, those that have left included */
     struct journal_budget budget; /* of the servers' journals */
     _Atomic bool        closing;
     _Atomic bool        telling;  /* the healer is inside on_event */
@@ -87,22 +97,13 @@ struct mend_client {
     mend_bytes            hash_prefix; /* ...and in the hash: the same, or empty */
     char                 *credentials_text;
     mend_bytes            credentials; /* "user password"; empty: none */
-    struct servers        servers;
-    struct ring          *ring;
     struct servers        gutter;      /* empty: */
     struct ring          *gutter_ring; /* NULL: there is none */
-    struct values        *values;   /* NULL: none is packed */
-    struct tls_settings  *tls;      /* NULL: no server is spoken to in TLS */
-    uint64_t              first_id; /* of its servers */
+    struct values        *values;      /* NULL: none is packed */
+    struct tls_settings  *tls;         /* NULL: no server is spoken to in TLS */
     _Atomic uint32_t     *page;     /* two words, zero in a fresh child */
     _Atomic(struct life *) life;
 };
-
-/* How many servers it has, the gutter's included. */
-static inline size_t client_servers(const struct mend_client *c)
-{
-    return c->servers.count + c->gutter.count;
-}
 
 enum { LIFE_STAGE, LIFE_SERIAL };              /* the words: how far the life of this process is, and which it is */
 enum { LIFE_NONE, LIFE_BEGINS, LIFE_HERE };    /* its stages */
@@ -113,14 +114,23 @@ mend_status client_open(const mend_config *config, const struct world *world, me
 /* The life of this process, built if this is a child that has none. NULL: no memory, descriptor or thread. */
 struct life *life_of(struct mend_client *c);
 
-/* Begins the first. False: no memory, descriptor or thread. */
-bool life_begin(struct mend_client *c);
+/* Begins one, with these servers. Takes the list. False: no memory, descriptor or thread. */
+bool life_begin(struct mend_client *c, struct listing *list);
 
 /* Ends it, within the time that mend_close has. True: all is given back, and the client is to be freed by the caller;
  * false: the healer hangs in the application's on_event, and frees both when it comes back. */
 bool life_end(struct mend_client *c);
 
 void client_free(struct mend_client *c);
+
+/* The first of these that is one of the gutter's, too; NULL: none is. */
+const char *client_in_gutter(const struct mend_client *c, const struct servers *list);
+
+/* Makes room for the sockets of so many more servers. False: no memory. */
+bool life_room(struct life *life, size_t servers);
+
+struct server *server_new(struct life *life, const struct server_spec *spec, bool gutter); /* NULL: no memory */
+void           server_free(struct server *s);                                              /* takes whatever server_new left */
 
 /* ---- Health, as calls see it ---- */
 struct gate {
@@ -146,6 +156,9 @@ void server_publish_and_unlock(struct server *s);
 
 /* Wakes those who wait for this server: all of them, or one and those who wait for several. */
 void server_changed(struct server *s, bool all);
+
+/* Wakes those who wait for several, or for any. */
+void life_changed(struct life *life);
 
 /* A snapshot for the application. The texts live in `texts`. */
 struct server_texts {

@@ -278,7 +278,7 @@ static void *carve(struct buf *scratch, size_t n, size_t each)
 
 static bool prepare(struct multi *m, size_t n, size_t key_bytes)
 {
-    size_t      servers = m->call.life->server_count;
+    size_t      servers = m->call.pin.routing->count;
     bool        packs = (m->items || m->questions) && values_packs(m->call.life->client->values);
     size_t      a_key = sizeof *m->wants + sizeof *m->homes + packs * sizeof *m->packed, a_server = sizeof *m->parts + sizeof *m->links + sizeof *m->polls;
     struct buf *scratch = &m->own->scratch;
@@ -357,17 +357,17 @@ static mend_status check_at(struct multi *m, const struct source *from, size_t i
 static void deal(struct multi *m, const struct source *from, size_t n)
 {
     enum { LOOK_AT_CLOCK = 1024 }; /* keys, of 0.1 to 0.3 us each */
-    struct life *life = m->call.life;
-    const char  *why;
-    char         room[KEY_MAX];
-    size_t       at = 0;
+    const struct routing *routing = m->call.pin.routing;
+    const char           *why;
+    char                  room[KEY_MAX];
+    size_t                at = 0;
 
     for (size_t i = 0; i < n; i++) {
         if (i % LOOK_AT_CLOCK == LOOK_AT_CLOCK - 1)
             m->call.now = m->call.io->now(m->call.io);
         if (m->call.now >= m->call.deadline) {
             answer_fail(&m->answers[i], MEND_E_TIMEOUT, "the deadline came before all keys were dealt out");
-            if (wire_leaves_stale(m->verb) && check_at(m, from, i, &m->homes[i].binary, &why) == MEND_OK)
+            if (wire_leaves_stale(m->verb) && routing->homes && check_at(m, from, i, &m->homes[i].binary, &why) == MEND_OK)
                 lose(m, from, i, &m->answers[i]);
             continue;
         }
@@ -376,22 +376,26 @@ static void deal(struct multi *m, const struct source *from, size_t n)
             answer_fail(&m->answers[i], status, status < 0 ? why : "");
             continue;
         }
-        struct server *s = route_at(m, from, i).asked;
-        m->homes[i].lost = lost_before(s, call_key(&m->call, key_at(from, i), room), &m->homes[i].deleted);
+        if (!routing->homes) {
+            answer_fail(&m->answers[i], MEND_E_DOWN, call_nobody);
+            continue;
+        }
+        struct route route = route_at(m, from, i);
+        m->homes[i].server = route.number;
+        m->homes[i].lost = lost_before(route.asked, call_key(&m->call, key_at(from, i), room), &m->homes[i].deleted);
         if (m->homes[i].lost && !wire_leaves_stale(m->verb)) {
             answer_fail(&m->answers[i], MEND_E_DOWN, call_lost);
             continue;
         }
-        if (m->questions && gutter_parted(s, &m->questions[i])) {
+        if (m->questions && gutter_parted(route.asked, &m->questions[i])) {
             answer_fail(&m->answers[i], MEND_EXISTS, "");
             continue;
         }
-        m->homes[i].server = (unsigned)(s - life->servers);
         m->parts[m->homes[i].server].end++;
     }
-    for (size_t s = 0; s < life->server_count; s++) {
+    for (size_t s = 0; s < routing->count; s++) {
         struct part *p = &m->parts[s];
-        p->server = &life->servers[s];
+        p->server = routing->at[s];
         p->over = p->end == 0;
         p->first = p->asked = at;
         at += p->end;
@@ -407,7 +411,7 @@ static void deal(struct multi *m, const struct source *from, size_t n)
         m->wants[m->parts[m->homes[i].server].end++] =
             (struct want){.key = mend_mem(copy, key.len), .key_binary = m->homes[i].binary, .into = &m->answers[i]};
     }
-    m->part_count = life->server_count;
+    m->part_count = routing->count;
 }
 
 /* ---- Telling ---- */
@@ -435,8 +439,8 @@ static void note_lost_writes(struct multi *m, const struct source *from)
 /* What gutters have said. */
 static void mark_answers(struct multi *m)
 {
-    for (size_t i = m->call.life->client->servers.count; i < m->part_count; i++)
-        for (size_t k = m->parts[i - 1].end; k < m->parts[i].end; k++)
+    for (size_t i = m->call.pin.routing->homes; i < m->part_count; i++)
+        for (size_t k = i ? m->parts[i - 1].end : 0; k < m->parts[i].end; k++)
             gutter_answer(m->wants[k].into);
 }
 
@@ -521,7 +525,7 @@ static mend_status lose_all(struct multi *m, const struct source *from, size_t n
     const char *why;
     bool        binary;
 
-    for (size_t i = 0; i < n && wire_leaves_stale(m->verb); i++)
+    for (size_t i = 0; i < n && wire_leaves_stale(m->verb) && m->call.pin.routing->homes; i++)
         if (check_at(m, from, i, &binary, &why) == MEND_OK) {
             flights_wrote(&m->call.life->flights, key_at(from, i));
             lose(m, from, i, &(struct answer){.status = MEND_E_MEMORY});
@@ -529,11 +533,37 @@ static mend_status lose_all(struct multi *m, const struct source *from, size_t n
     return MEND_E_MEMORY;
 }
 
+static mend_status run_pinned(struct multi *m, const struct source *from, size_t n, mend_replies *rs)
+{
+    size_t key_bytes = 0;
+
+    m->own = replies_begin(rs, n, &m->call.life->client->memory);
+    if (!m->own)
+        return lose_all(m, from, n);
+    m->answers = m->own->answers;
+    for (size_t i = 0; i < n; i++)
+        key_bytes += key_at(from, i).len <= KEY_MAX ? m->call.life->client->prefix.len + key_at(from, i).len : 0;
+    if (!prepare(m, n, key_bytes))
+        return refuse_all(rs, lose_all(m, from, n), "out of memory for the call");
+    if (wire_writes(m->verb))
+        for (size_t i = 0; i < n; i++)
+            if (key_at(from, i).data)
+                flights_wrote(&m->call.life->flights, key_at(from, i));
+    deal(m, from, n);
+    int before = cancel_off();
+    run_parts(m);
+    cancel_restore(before);
+    mark_answers(m);
+    end_flights(m);
+    release_packed(m, n);
+    note_lost_writes(m, from);
+    return tell(m, rs);
+}
+
 static mend_status run(struct mend_client *c, const struct source *from, size_t n, enum wire_verb verb, mend_replies *rs)
 {
     struct multi m = {.verb = verb, .items = from->items, .questions = from->questions};
     const char  *why;
-    size_t       key_bytes = 0;
 
     rs->count = 0;
     if (!c || (n && !from->first))
@@ -541,32 +571,13 @@ static mend_status run(struct mend_client *c, const struct source *from, size_t 
     mend_status status = check_call(from->options, &why);
     if (!status)
         status = call_begin(&m.call, c, &why);
-    if (!status)
-        call_clock(&m.call, from->options); /* the time for making room counts */
-    m.own = replies_begin(rs, n, &c->memory);
-    if (!m.own)
-        return status ? MEND_E_MEMORY : lose_all(&m, from, n);
     if (status)
-        return refuse_all(rs, status, why);
-
-    m.answers = m.own->answers;
-    for (size_t i = 0; i < n; i++)
-        key_bytes += key_at(from, i).len <= KEY_MAX ? c->prefix.len + key_at(from, i).len : 0;
-    if (!prepare(&m, n, key_bytes))
-        return refuse_all(rs, lose_all(&m, from, n), "out of memory for the call");
-    if (wire_writes(verb))
-        for (size_t i = 0; i < n; i++)
-            if (key_at(from, i).data)
-                flights_wrote(&m.call.life->flights, key_at(from, i));
-    deal(&m, from, n);
-    int before = cancel_off();
-    run_parts(&m);
-    cancel_restore(before);
-    mark_answers(&m);
-    end_flights(&m);
-    release_packed(&m, n);
-    note_lost_writes(&m, from);
-    return tell(&m, rs);
+        return multi_refuse(c, n, status, why, rs);
+    call_pin(&m.call, from->options);
+    call_clock(&m.call, from->options); /* the time for making room counts */
+    status = run_pinned(&m, from, n, rs);
+    call_unpin(&m.call);
+    return status;
 }
 
 /* As run, for those who do not want the replies. */
@@ -620,13 +631,13 @@ mend_status multi_refuse(struct mend_client *c, size_t n, mend_status status, co
 /* One question to each: part i is server i, and its only want. */
 static void deal_each(struct multi *m, mend_bytes key)
 {
-    struct life *life = m->call.life;
+    const struct routing *routing = m->call.pin.routing;
 
-    for (size_t i = 0; i < life->server_count; i++) {
+    for (size_t i = 0; i < routing->count; i++) {
         m->wants[i] = (struct want){.key = key, .into = &m->answers[i]};
-        m->parts[i] = (struct part){.server = &life->servers[i], .first = i, .asked = i, .end = i + 1};
+        m->parts[i] = (struct part){.server = routing->at[i], .first = i, .asked = i, .end = i + 1};
     }
-    m->part_count = life->server_count;
+    m->part_count = routing->count;
 }
 
 /* The first failure becomes the reply, with the server whose it is. */
@@ -643,11 +654,36 @@ static mend_status tell_first(struct multi *m, const mend_replies *rs, mend_repl
     if (!own)
         return status;
     if (!status)
-        return reply_end(reply, own, NULL);
+        return reply_end(reply, own);
     for (size_t k = 0; k < rs->count; k++) /* one server that was flushed is enough */
         own->answer.maybe_applied |= wire_writes(m->verb) && (m->answers[k].status >= 0 || m->answers[k].maybe_applied);
     answer_fail_text(&own->answer, status, m->answers[i].error);
-    return reply_end(reply, own, &m->call.life->servers[i]);
+    reply_server(reply, m->call.pin.routing->at[i]);
+    return reply_end(reply, own);
+}
+
+static mend_status ask_each_pinned(struct multi *m, mend_replies *rs, mend_reply *reply)
+{
+    struct call *call = &m->call;
+
+    if (!call->pin.routing->homes)
+        return reply_refuse(reply, MEND_E_DOWN, call_nobody);
+    call_clock(call, NULL);
+    if (m->verb == WIRE_FLUSH_ALL)
+        flights_wrote_all(&call->life->flights);
+    m->answers = m->own->answers;
+    deal_each(m, call->life->client->trial_key);
+    int before = cancel_off();
+    run_parts(m);
+    if (m->verb == WIRE_FLUSH_ALL)
+        flights_wrote_all(&call->life->flights); /* as above */
+    for (size_t i = 0; i < rs->count && m->verb == WIRE_FLUSH_ALL; i++)
+        if (m->answers[i].status < 0 && (m->answers[i].status != MEND_E_SERVER || m->answers[i].maybe_applied)) { /* a plain no leaves all as it was */
+            journal_tear(&call->pin.routing->at[i]->journal, call->now);
+            call->io->ring(call->io);
+        }
+    cancel_restore(before);
+    return tell_first(m, rs, reply);
 }
 
 static mend_status ask_each(struct mend_client *c, enum wire_verb verb, mend_reply *reply)
@@ -659,27 +695,13 @@ static mend_status ask_each(struct mend_client *c, enum wire_verb verb, mend_rep
 
     if (status)
         return reply_refuse(reply, status, why);
-    m.own = replies_begin(&rs, client_servers(c), &c->memory);
-    if (!m.own || !prepare(&m, rs.count, 0)) {
-        mend_replies_free(&rs);
-        return reply_refuse(reply, MEND_E_MEMORY, "out of memory for the call");
-    }
-    call_clock(&m.call, NULL);
-    if (verb == WIRE_FLUSH_ALL)
-        flights_wrote_all(&m.call.life->flights);
-    m.answers = m.own->answers;
-    deal_each(&m, c->trial_key);
-    int before = cancel_off();
-    run_parts(&m);
-    cancel_restore(before);
-    if (verb == WIRE_FLUSH_ALL)
-        flights_wrote_all(&m.call.life->flights); /* as above */
-    for (size_t i = 0; i < rs.count && verb == WIRE_FLUSH_ALL; i++)
-        if (m.answers[i].status < 0 && (m.answers[i].status != MEND_E_SERVER || m.answers[i].maybe_applied)) { /* a plain no leaves all as it was */
-            journal_tear(&m.call.life->servers[i].journal, m.call.now);
-            m.call.io->ring(m.call.io);
-        }
-    status = tell_first(&m, &rs, reply);
+    call_pin(&m.call, NULL);
+    m.own = replies_begin(&rs, m.call.pin.routing->count, &c->memory);
+    if (m.own && prepare(&m, rs.count, 0))
+        status = ask_each_pinned(&m, &rs, reply);
+    else
+        status = reply_refuse(reply, MEND_E_MEMORY, "out of memory for the call");
+    call_unpin(&m.call);
     mend_replies_free(&rs);
     return status;
 }

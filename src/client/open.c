@@ -30,6 +30,7 @@ static const struct number numbers[] = {
     {FIELD(zombie_ms), 1000, 60 * 60 * 1000, true},
     {FIELD(compress_above_bytes), 0, INT32_MAX, true},
     {FIELD(gutter_ttl_s), 10, 30 * 24 * 60 * 60, false}, /* more is absolute to memcached */
+    {FIELD(resolve_s), 60, 7 * 24 * 60 * 60, true},
     {FIELD(tcp_keepalive_s), 60, 32767, true},
     {FIELD(tcp_user_timeout_ms), -1, 24 * 60 * 60 * 1000, true}, /* by default it follows timeout_ms */
 };
@@ -106,13 +107,6 @@ static bool check(const mend_config *config, struct complaint *complaint)
 
 /* ---- Opening ---- */
 
-/* No two servers of a process have the same number: replies remember by it whose name they hold. */
-static uint64_t take_ids(size_t n)
-{
-    static _Atomic uint64_t next = 1;
-    return atomic_fetch_add(&next, n);
-}
-
 /* A copy, which the client frees; NULL: no memory. */
 static char *keep(struct mend_client *c, const char *text)
 {
@@ -136,8 +130,17 @@ static bool keep_texts(struct mend_client *c, const mend_config *config)
     return true;
 }
 
+const char *client_in_gutter(const struct mend_client *c, const struct servers *list)
+{
+    for (size_t i = 0; i < c->gutter.count; i++)
+        for (size_t k = 0; k < list->count; k++)
+            if (strcmp(c->gutter.at[i].name, list->at[k].name) == 0)
+                return list->at[k].name;
+    return NULL;
+}
+
 /* The gutter's list has the grammar of servers, and its own name in what is said of it. */
-static mend_status build_gutter(struct mend_client *c, const mend_config *config, struct complaint *complaint)
+static mend_status build_gutter(struct mend_client *c, const mend_config *config, const struct servers *list, struct complaint *complaint)
 {
     struct complaint wrong;
 
@@ -148,12 +151,11 @@ static mend_status build_gutter(struct mend_client *c, const mend_config *config
         refuse(complaint, "gutter%s", wrong.text + strlen("servers"), 0);
         return status;
     }
-    for (size_t i = 0; i < c->gutter.count; i++)
-        for (size_t k = 0; k < c->servers.count; k++)
-            if (strcmp(c->gutter.at[i].name, c->servers.at[k].name) == 0) {
-                refuse(complaint, "gutter: %s is one of servers, too", c->gutter.at[i].name, 0);
-                return MEND_E_ARGUMENT;
-            }
+    const char *both = client_in_gutter(c, list);
+    if (both) {
+        refuse(complaint, "gutter: %s is one of servers, too", both, 0);
+        return MEND_E_ARGUMENT;
+    }
     c->gutter_ring = ring_build(&c->gutter, config->distribution, &c->memory);
     if (c->gutter_ring)
         return MEND_OK;
@@ -181,12 +183,12 @@ static mend_status build_values(struct mend_client *c, struct complaint *complai
 }
 
 /* Without a server that is listed so, settings for TLS are most likely a tls:// that was forgotten. */
-static mend_status load_tls(struct mend_client *c, const mend_tls *tls, struct complaint *complaint)
+static mend_status load_tls(struct mend_client *c, const mend_tls *tls, const struct servers *homes, struct complaint *complaint)
 {
     bool wanted = false;
 
-    for (size_t i = 0; i < c->servers.count; i++)
-        wanted |= c->servers.at[i].is_tls;
+    for (size_t i = 0; i < homes->count; i++)
+        wanted |= homes->at[i].is_tls;
     for (size_t i = 0; i < c->gutter.count; i++)
         wanted |= c->gutter.at[i].is_tls;
     if (wanted)
@@ -290,18 +292,10 @@ static mend_status build(struct mend_client *c, const mend_config *config, mend_
 
     mend_status status = build_values(c, complaint);
     if (!status)
-        status = servers_parse(&c->servers, config->servers, &c->memory, complaint->text, sizeof complaint->text);
-    if (!status)
-        status = build_gutter(c, config, complaint);
-    if (status == MEND_OK)
-        status = load_tls(c, config->tls, complaint);
-    if (status == MEND_OK)
         status = load_credentials(c, config, complaint);
     if (status)
         return status;
-    c->first_id = take_ids(client_servers(c));
-    c->ring = ring_build(&c->servers, config->distribution, &c->memory);
-    if (!c->ring || !keep_texts(c, config)) {
+    if (!keep_texts(c, config)) {
         refuse(complaint, "%s", "out of memory for the client", 0);
         return MEND_E_MEMORY;
     }
@@ -310,8 +304,19 @@ static mend_status build(struct mend_client *c, const mend_config *config, mend_
         refuse(complaint, "%s", "no page that tells a fork (MADV_WIPEONFORK, Linux 4.14) is to be had", 0);
         return MEND_E_MEMORY;
     }
+    struct listing list;
+    status = listing_parse(&list, config->servers, &c->memory, complaint->text, sizeof complaint->text);
+    if (status)
+        return status;
+    status = build_gutter(c, config, &list.servers, complaint);
+    if (!status)
+        status = load_tls(c, config->tls, &list.servers, complaint);
+    if (status) {
+        listing_free(&list);
+        return status;
+    }
     *client = c; /* on_event may run before life_begin returns, and asks with it */
-    if (!life_begin(c)) {
+    if (!life_begin(c, &list)) {
         *client = NULL;
         refuse(complaint, "%s", "no memory, descriptor or thread for the client is to be had", 0);
         return MEND_E_MEMORY;
@@ -370,7 +375,7 @@ mend_status client_open(const mend_config *config, const struct world *world, me
     }
     memcpy(own->error, complaint.text, sizeof own->error);
     answer_fail(&own->answer, status, own->error);
-    return reply_end(reply, own, NULL);
+    return reply_end(reply, own);
 }
 
 mend_status mend_open(const mend_config *config, mend_client **client, mend_reply *reply)
@@ -386,10 +391,8 @@ void client_free(struct mend_client *c)
 
     if (c->page)
         c->world->fork_words_free(c->world, c->page);
-    ring_free(c->ring);
     ring_free(c->gutter_ring);
     values_free(c->values);
-    servers_free(&c->servers);
     servers_free(&c->gutter);
     tls_unload(c->tls);
     wipe(c->credentials_text);

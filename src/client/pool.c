@@ -274,6 +274,8 @@ static bool keep(struct server *s, struct link *l, nstime idle_since)
 
     l->idle_since = idle_since;
     pthread_mutex_lock(&s->lock);
+    if (atomic_load_explicit(&s->left, memory_order_relaxed))
+        room = 0;
     bool kept = l->generation == s->health.generation && health_askable(s->health.state) &&
                 (s->idle_count + held < room || atomic_load(&s->waiting));
     if (kept)
@@ -336,6 +338,8 @@ bool pool_admit(struct server *s, struct link *l, uint32_t generation, nstime no
         return false;
     }
     health_trial_passed(h, generation, now);
+    if (h->generation == generation && s->address.len && !io_same_address(&s->address, &l->to))
+        health_moved(h); /* links to the old address take nothing more; all of a server's go to one address */
     s->address = l->to;
     s->dialect = l->conn.dialect;
     l->generation = h->generation;

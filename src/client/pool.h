@@ -16,6 +16,7 @@
 struct call {
     struct life *life;
     struct io   *io;
+    struct pin   pin; /* of the routing, while it asks */
     nstime       now, deadline;
 };
 

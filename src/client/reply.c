@@ -75,8 +75,12 @@ void reply_show(mend_reply *r, struct answer *a)
     }
 }
 
-static void show_server(mend_reply *r, struct reply_own *own, const struct server *s)
+void reply_server(mend_reply *r, const struct server *s)
 {
+    struct reply_own *own = r->own;
+
+    if (!s)
+        return;
     if (own->server_id != s->id) { /* most calls ask the server that the last one asked */
         size_t n = strlen(s->spec->name);
         if (n >= sizeof own->server)
@@ -88,11 +92,9 @@ static void show_server(mend_reply *r, struct reply_own *own, const struct serve
     r->server = own->server;
 }
 
-mend_status reply_end(mend_reply *r, struct reply_own *own, const struct server *s)
+mend_status reply_end(mend_reply *r, struct reply_own *own)
 {
     reply_show(r, &own->answer);
-    if (s)
-        show_server(r, own, s);
     return r->status;
 }
 

@@ -25,8 +25,11 @@ struct reply_own *reply_begin(mend_reply *r, const struct memory *memory);
 /* A reply for the length of a call, for an application that wants none. Its value is to be released. */
 mend_reply *reply_lend(mend_reply *r, struct reply_own *own, const struct memory *memory);
 
-/* Fills it in from its own answer; s: the server that was asked, or NULL. */
-mend_status reply_end(mend_reply *r, struct reply_own *own, const struct server *s);
+/* Between the two: names the server that was asked; NULL: none was. */
+void reply_server(mend_reply *r, const struct server *s);
+
+/* Fills in the rest from its own answer. */
+mend_status reply_end(mend_reply *r, struct reply_own *own);
 
 /* Fills in what an answer says, but for the server's name. */
 void reply_show(mend_reply *r, struct answer *a);

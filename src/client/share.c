@@ -307,7 +307,7 @@ bool share_peek(struct share *h, struct io_sock *sock)
 
 static bool may_park(const struct share *h, const struct server *s)
 {
-    return h - s->shares < s->life->client->config.connections_idle_max;
+    return !atomic_load_explicit(&s->left, memory_order_relaxed) && h - s->shares < s->life->client->config.connections_idle_max;
 }
 
 /* The batch is over: the link stays for the next, or goes back. */

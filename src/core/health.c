@@ -53,6 +53,12 @@ void health_init(struct health *h, const struct health_limits *limits, nstime no
     };
 }
 
+void health_moved(struct health *h)
+{
+    h->generation++;
+    forget_failures(h);
+}
+
 bool health_askable(mend_state state)
 {
     return state != MEND_STATE_DOWN && state != MEND_STATE_TRIAL;

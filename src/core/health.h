@@ -14,8 +14,8 @@
  * UP falls at once where too many calls failed for one more trial. NEW and DOUBTFUL have a trial under way or
  * due soon; its verdict is in by verdict_due.
  *
- * Generations: a number that changes with every fall and every return. A call or a trial reports
- * the one that it began under, and what comes from an older one changes nothing: a timeout from
+ * Generations: a number that changes with every fall and every return, and with a move. A call or a trial
+ * reports the one that it began under, and what comes from an older one changes nothing: a timeout from
  * before the outage is no news of the server that is back.
  */
 #ifndef MEND_CORE_HEALTH_H
@@ -78,6 +78,9 @@ void health_trial_refused(struct health *h, uint32_t generation, nstime now, uin
 /* The trial could not be made, for want of something of ours. While calls go on (DOUBTFUL) it is made again
  * a little later; in other states it failed. */
 void health_trial_postponed(struct health *h, uint32_t generation, nstime now, uint64_t chance, const char *why);
+
+/* It serves at another address: what is heard from the old one is no news any more. */
+void health_moved(struct health *h);
 
 /* Whether calls may be asked: NEW counts as yes, since its verdict is awaited. */
 bool health_askable(mend_state state);

@@ -287,7 +287,23 @@ static void write_name(char *to, size_t size, const struct server_spec *spec)
         snprintf(to, size, "%s%s:%u", scheme, spec->host, spec->port);
 }
 
-/* Fills in the next row of the table. Its three texts lie in one block, which begins with the name. */
+/* Its three texts lie in one block, which begins with the name. */
+static size_t text_bytes(const struct server_spec *spec)
+{
+    return strlen(spec->name) + 1 + strlen(spec->host) + 1 + strlen(spec->ring_host) + 1;
+}
+
+static void copy_texts(struct server_spec *to, const struct server_spec *from, char *block)
+{
+    size_t name_size = strlen(from->name) + 1, host_size = strlen(from->host) + 1;
+
+    *to = *from;
+    to->name = strcpy(block, from->name);
+    to->host = strcpy(block + name_size, from->host);
+    to->ring_host = strcpy(block + name_size + host_size, from->ring_host);
+}
+
+/* Fills in the next row of the table. */
 static struct server_spec *make_spec(struct servers *servers, const struct element *e)
 {
     struct slice ring = e->ring.len ? e->ring : e->host;
@@ -418,6 +434,38 @@ mend_status servers_parse(struct servers *out, const char *text, const struct me
     if (status != MEND_OK)
         servers_free(out);
     return status;
+}
+
+struct server_spec *servers_copy_one(const struct server_spec *from, const struct memory *memory)
+{
+    struct server_spec *to = memory_allocate(memory, sizeof *to + text_bytes(from));
+
+    if (to)
+        copy_texts(to, from, (char *)(to + 1));
+    return to;
+}
+
+bool servers_copy(struct servers *out, const struct servers *from, const struct memory *memory)
+{
+    *out = (struct servers){.memory = *memory};
+    out->at = memory_zeroed(memory, from->count, sizeof *out->at);
+    out->slots = memory_zeroed(memory, from->slot_count, sizeof *out->slots);
+    bool whole = out->at && out->slots;
+    while (whole && out->count < from->count) {
+        const struct server_spec *spec = &from->at[out->count];
+        char                     *block = memory_allocate(memory, text_bytes(spec));
+        whole = block != NULL;
+        if (block)
+            copy_texts(&out->at[out->count++], spec, block);
+    }
+    if (!whole) {
+        servers_free(out);
+        return false;
+    }
+    if (from->slot_count)
+        memcpy(out->slots, from->slots, from->slot_count * sizeof *out->slots);
+    out->slot_count = from->slot_count;
+    return true;
 }
 
 void servers_free(struct servers *servers)

@@ -52,6 +52,12 @@ struct servers {
  * why in words that begin with "servers: " and quote the element at fault. */
 mend_status servers_parse(struct servers *out, const char *text, const struct memory *memory, char *error, size_t error_size);
 
+/* A copy with memory of its own. False: there is none, and out is empty. */
+bool servers_copy(struct servers *out, const struct servers *from, const struct memory *memory);
+
+/* One of them alone, in one block that memory_release gives back. NULL: no memory. */
+struct server_spec *servers_copy_one(const struct server_spec *from, const struct memory *memory);
+
 /* Leaves it empty. What is empty already, or all zeros, is nothing to do. */
 void servers_free(struct servers *servers);
 

@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "core/conn.h"
 #include "core/time.h"
@@ -51,6 +52,11 @@ struct io_address {
 
 #define IO_ANYBODY UINT32_MAX /* of the bits of wait and wake: all */
 
+static inline bool io_same_address(const struct io_address *a, const struct io_address *b)
+{
+    return a->len == b->len && memcmp(a->bytes, b->bytes, a->len) == 0;
+}
+
 /* A stream socket. Zeroed and fd -1: closed. */
 struct io_sock {
     int    fd;
@@ -77,6 +83,9 @@ struct io {
     nstime (*now)(struct io *);
     int64_t (*wall_s)(struct io *); /* Unix time */
     uint64_t (*random)(struct io *);
+
+    /* From now on so many sockets may be open at the same time; by one thread at a time. False: no memory for them. */
+    bool (*room)(struct io *, size_t sockets);
 
     /* Sockets. dial returns IO_AGAIN while it connects; dialed tells, once a poll for `out` says so, how that ended, or
      * IO_AGAIN. peer: NULL, or who is to be spoken to in TLS. */
@@ -111,11 +120,13 @@ struct io {
     const void *(*me)(struct io *); /* who calls, the application's threads included: of those that live, no two are the same */
 
     /* Addresses. address: what needs no lookup (a number, a path), IO_AGAIN for a name. lookup runs on its own and
-     * rings when done; looked_up gives the number of addresses, IO_AGAIN or a result; drop never waits for it. */
+     * rings when done; looked_up gives the number of addresses, IO_AGAIN or a result; drop never waits for it.
+     * text: an address with its port, as a list of servers writes it. */
     int (*address)(struct io *, const char *host, uint16_t port, bool is_unix, struct io_address *);
     struct io_lookup *(*lookup)(struct io *, const char *host, uint16_t port);
     int (*looked_up)(struct io *, struct io_lookup *, struct io_address *, size_t most);
     void (*lookup_drop)(struct io *, struct io_lookup *);
+    bool (*text)(struct io *, const struct io_address *, char *to, size_t size);
 
     /* A server that is spoken to in TLS, and what is kept of its sessions. Both NULL: this world has no TLS. host is
      * borrowed for the peer's life, which ends after its last socket's. */

@@ -34,9 +34,16 @@ struct posix {
     nstime                  tick; /* of the kernel's coarse timers, in which SO_RCVTIMEO is counted */
     int                     bell; /* an eventfd */
     _Atomic uint64_t        random;
-    size_t                  book_size;
+    _Atomic size_t          book_size;
     _Atomic size_t          book_hint;
-    _Atomic int             book[]; /* every descriptor that is open, else -1: what a child has to close */
+    _Atomic(struct book_page *)  book; /* every descriptor that is open: what a child has to close */
+};
+
+/* Pages are added, and stay. */
+struct book_page {
+    _Atomic(struct book_page *) next;
+    size_t                 size;
+    _Atomic int            fd[]; /* -1: none */
 };
 
 static struct posix *world_of(struct io *io)
@@ -140,14 +147,58 @@ static struct timespec timespec_of(nstime t)
 
 /* ---- The book of open descriptors ---- */
 
+static _Atomic int *book_at(struct posix *p, size_t slot)
+{
+    struct book_page *page = atomic_load(&p->book);
+
+    for (; slot >= page->size; page = atomic_load(&page->next))
+        slot -= page->size;
+    return &page->fd[slot];
+}
+
+/* Each page is as large as all before it, so that there are few. */
+static bool book_grow(struct posix *p, size_t size)
+{
+    size_t                  before = atomic_load(&p->book_size), more = size > 2 * before ? size - before : before;
+    _Atomic(struct book_page *) *end = &p->book;
+
+    if (size <= before)
+        return true;
+    struct book_page *page = malloc(sizeof *page + more * sizeof page->fd[0]);
+    if (!page)
+        return false;
+    atomic_init(&page->next, NULL);
+    page->size = more;
+    for (size_t i = 0; i < more; i++)
+        atomic_init(&page->fd[i], -1);
+    while (atomic_load(end))
+        end = &atomic_load(end)->next;
+    atomic_store(end, page);
+    atomic_store(&p->book_size, before + more);
+    return true;
+}
+
+static void book_free(struct posix *p)
+{
+    for (struct book_page *page = atomic_load(&p->book), *next; page; page = next) {
+        next = atomic_load(&page->next);
+        free(page);
+    }
+}
+
+static bool world_room(struct io *io, size_t sockets)
+{
+    return book_grow(world_of(io), sockets);
+}
+
 static int book_enter(struct posix *p, int fd)
 {
-    size_t from = atomic_load_explicit(&p->book_hint, memory_order_relaxed);
+    size_t from = atomic_load_explicit(&p->book_hint, memory_order_relaxed), size = atomic_load(&p->book_size);
 
-    for (size_t i = 0; i < p->book_size; i++) {
-        size_t slot = (from + i) % p->book_size;
+    for (size_t i = 0; i < size; i++) {
+        size_t slot = (from + i) % size;
         int    none = -1;
-        if (atomic_compare_exchange_strong(&p->book[slot], &none, fd)) {
+        if (atomic_compare_exchange_strong(book_at(p, slot), &none, fd)) {
             atomic_store_explicit(&p->book_hint, slot + 1, memory_order_relaxed);
             return (int)slot;
         }
@@ -158,7 +209,7 @@ static int book_enter(struct posix *p, int fd)
 /* Before the close: a child born in between keeps one descriptor too many, and closes none that is not ours. */
 static void book_strike(struct posix *p, int slot)
 {
-    atomic_store(&p->book[slot], -1);
+    atomic_store(book_at(p, (size_t)slot), -1);
     atomic_store_explicit(&p->book_hint, (size_t)slot, memory_order_relaxed);
 }
 
@@ -513,7 +564,7 @@ struct io_lookup {
     _Atomic uint32_t  stage;
     struct io        *io;
     int               result;
-    struct io_address found[8];
+    struct io_address *found; /* so many */
     char              port[8];
     char              host[];
 };
@@ -528,6 +579,12 @@ static void keep_address(struct io_address *to, const struct addrinfo *from)
     to->len = (unsigned)from->ai_addrlen;
 }
 
+static void free_lookup(struct io_lookup *l)
+{
+    free(l->found);
+    free(l);
+}
+
 static void *lookup_main(void *arg)
 {
     struct io_lookup *l = arg;
@@ -536,7 +593,11 @@ static void *lookup_main(void *arg)
     l->result = IO_UNKNOWN_NAME;
     if (getaddrinfo(l->host, l->port, &hints, &list) == 0) {
         int n = 0;
-        for (struct addrinfo *a = list; a && n < (int)(sizeof l->found / sizeof *l->found); a = a->ai_next)
+        for (struct addrinfo *a = list; a; a = a->ai_next)
+            n++;
+        l->found = calloc((size_t)n, sizeof *l->found);
+        n = 0;
+        for (struct addrinfo *a = list; l->found && a; a = a->ai_next)
             if (a->ai_addrlen <= sizeof l->found->bytes)
                 keep_address(&l->found[n++], a);
         freeaddrinfo(list);
@@ -548,7 +609,7 @@ static void *lookup_main(void *arg)
         world_ring(l->io);
         atomic_store(&l->stage, LOOKED_UP);
     } else
-        free(l);
+        free_lookup(l);
     return NULL;
 }
 
@@ -581,11 +642,10 @@ static int world_looked_up(struct io *io, struct io_lookup *l, struct io_address
     (void)io;
     if (atomic_load(&l->stage) == LOOKING)
         return IO_AGAIN;
-    if (l->result > (int)most)
-        l->result = (int)most;
-    if (l->result > 0)
-        memcpy(to, l->found, (size_t)l->result * sizeof *to);
-    return l->result;
+    int n = l->result > (int)most ? (int)most : l->result;
+    if (n > 0)
+        memcpy(to, l->found, (size_t)n * sizeof *to);
+    return n;
 }
 
 static void world_lookup_drop(struct io *io, struct io_lookup *l)
@@ -596,7 +656,18 @@ static void world_lookup_drop(struct io *io, struct io_lookup *l)
         return;
     while (atomic_load(&l->stage) != LOOKED_UP) /* one write to the bell long */
         world_yield(io);
-    free(l);
+    free_lookup(l);
+}
+
+static bool world_text(struct io *io, const struct io_address *address, char *to, size_t size)
+{
+    char host[NI_MAXHOST], port[NI_MAXSERV];
+
+    (void)io;
+    if (getnameinfo((const struct sockaddr *)address->bytes, (socklen_t)address->len, host, sizeof host, port, sizeof port,
+                    NI_NUMERICHOST | NI_NUMERICSERV) != 0)
+        return false;
+    return snprintf(to, size, strchr(host, ':') ? "[%s]:%s" : "%s:%s", host, port) < (int)size;
 }
 
 static int world_address(struct io *io, const char *host, uint16_t port, bool is_unix, struct io_address *to)
@@ -658,6 +729,7 @@ static void world_free(struct io *io)
 {
     struct posix *p = world_of(io);
     close(p->bell);
+    book_free(p);
     free(p);
 }
 
@@ -665,11 +737,12 @@ static void world_forked(struct io *io)
 {
     struct posix *p = world_of(io);
 
-    for (size_t i = 0; i < p->book_size; i++) {
-        int fd = atomic_exchange(&p->book[i], -1);
-        if (fd >= 0)
-            close(fd);
-    }
+    for (struct book_page *page = atomic_load(&p->book); page; page = atomic_load(&page->next))
+        for (size_t i = 0; i < page->size; i++) {
+            int fd = atomic_exchange(&page->fd[i], -1);
+            if (fd >= 0)
+                close(fd);
+        }
     if (p->bell >= 0)
         close(p->bell);
     p->bell = -1; /* it may be done again, when that number is somebody else's */
@@ -681,6 +754,7 @@ static struct io *world_begin(const struct world *world, const struct io_options
         .now = world_now,
         .wall_s = world_wall_s,
         .random = world_random,
+        .room = world_room,
         .dial = world_dial,
         .dialed = world_dialed,
         .send = world_send,
@@ -701,10 +775,11 @@ static struct io *world_begin(const struct world *world, const struct io_options
         .lookup = world_lookup,
         .looked_up = world_looked_up,
         .lookup_drop = world_lookup_drop,
+        .text = world_text,
         .free = world_free,
         .forked = world_forked,
     };
-    struct posix *p = malloc(sizeof *p + options->sockets_max * sizeof p->book[0]);
+    struct posix *p = malloc(sizeof *p);
 
     (void)world;
     if (!p)
@@ -721,11 +796,13 @@ static struct io *world_begin(const struct world *world, const struct io_options
     p->tick = tick.tv_nsec;
     p->bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     atomic_init(&p->random, seed);
-    p->book_size = options->sockets_max;
+    atomic_init(&p->book_size, 0);
     atomic_init(&p->book_hint, 0);
-    for (size_t i = 0; i < p->book_size; i++)
-        atomic_init(&p->book[i], -1);
-    if (p->bell < 0) {
+    atomic_init(&p->book, NULL);
+    if (p->bell < 0 || !book_grow(p, options->sockets_max)) {
+        if (p->bell >= 0)
+            close(p->bell);
+        book_free(p);
         free(p);
         return NULL;
     }

@@ -72,6 +72,8 @@ static void a_mistake_is_named(void **state)
         {WITH(.connections_max = -1), "connections_max"},
         {WITH(.failures_allowed = -1), "failures_allowed"},
         {WITH(.heal_max_ms = -1), "heal_max_ms"},
+        {WITH(.resolve_s = -1), "resolve_s"},
+        {WITH(.resolve_s = 604801), "resolve_s"},
         {WITH(.value_max_bytes = -1), "value_max_bytes"},
         {WITH(.distribution = (mend_distribution)99), "distribution"},
         {WITH(.tcp_keepalive_s = -1), "tcp_keepalive_s"},

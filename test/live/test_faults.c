@@ -644,7 +644,7 @@ static void is_down(struct story *s)
     mend_reply r = MEND_REPLY;
     await(s->down_at, SOON_MS);
     await(!mend_connection_available(s->client), SOON_MS); /* a verdict that is overdue counts before it has come */
-    await(seen_at(s->client, 0).connections <= 2, SOON_MS); /* a trial's, and the one that listens */
+    await(seen_at(s->client, 0).connections <= 6, SOON_MS); /* a trial's, the one that listens, and four that wait for what became of a write */
     must_be(MEND_E_DOWN, mend_get(s->client, S("key:0"), &r), &r);
     mend_reply_free(&r);
 }

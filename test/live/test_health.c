@@ -596,6 +596,7 @@ static void tell(const mend_event *event, void *context)
     strange += mend_set(c, S("k"), S("v"), NULL, NULL) != MEND_E_ARGUMENT;
     strange += mend_ping(c, &r) != MEND_E_ARGUMENT;
     strange += mend_flush_all(c, NULL) != MEND_E_ARGUMENT;
+    strange += mend_set_servers(c, "127.0.0.1:1", NULL) != MEND_E_ARGUMENT;
     mend_close(c); /* nothing to do */
     mend_reply_free(&r);
 

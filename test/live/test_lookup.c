@@ -5,6 +5,7 @@
  * that never answers. The system's own files are not touched. Where a process may
  * not have namespaces, these tests are skipped, and say so.
  */
+#include "support/hostile.h"
 #include "support/memcached.h"
 #include "support/network.h"
 #include "support/wait.h"
@@ -100,6 +101,7 @@ static struct {
     pthread_t   thread;
     atomic_bool stop;
     atomic_int  first, count, delay_ms; /* 127.0.0.first and those behind it */
+    atomic_int  asked, of_still;        /* questions, and how many of them were for still.example */
 } answering;
 
 static void answer(unsigned char *question, size_t n, const struct sockaddr_in *to)
@@ -129,6 +131,8 @@ static void *answers_names(void *nothing)
             continue;
         ssize_t n = recvfrom(name_server, question, sizeof question, MSG_DONTWAIT, (struct sockaddr *)&from, &size);
         question[10] = question[11] = 0; /* what the resolver adds is not answered: there must be none */
+        answering.asked++;
+        answering.of_still += n > 18 && memcmp(question + 12, "\5still", 6) == 0;
         if (n > 12 + 4)
             answer(question, (size_t)n, &from);
     }
@@ -292,6 +296,265 @@ static void the_last_good_address_is_kept(void **state)
     memcached_stop(&m);
 }
 
+/* ---- Names that are looked up again while their servers are up ---- */
+
+static enum hostile_next stalls(struct toy_ask *ask, void *context)
+{
+    (void)context;
+    return hostile_stall(ask) ? hostile_answer(ask) : HOSTILE_CLOSE;
+}
+
+struct asker {
+    mend_client *client;
+    mend_reply   r;
+};
+
+static void *asks(void *arg)
+{
+    struct asker *a = arg;
+    mend_get(a->client, S("k"), &a->r);
+    return NULL;
+}
+
+static void count_event(const mend_event *event, void *context)
+{
+    (void)event;
+    ++*(atomic_int *)context;
+}
+
+/* Both addresses serve; the name leads from the one to the other. A call that is under way at the old one ends there. */
+static void a_name_that_leads_elsewhere_is_followed(void **state)
+{
+    (void)state;
+    NEEDS_A_WORLD();
+    struct hostile  *old = hostile_start(HOSTILE_META);
+    struct memcached new = {.host = "127.0.0.2", .name = "the new place"};
+    atomic_int       events = 0;
+    mend_reply       r = MEND_REPLY;
+    pthread_t        thread;
+    char             name[64];
+    new.port = atoi(strrchr(hostile_name(old), ':') + 1);
+    memcached_restart(&new);
+    snprintf(name, sizeof name, "followed.example:%d", new.port);
+    hosts("127.0.0.1 localhost\n127.0.0.1 followed.example\n");
+    struct asker a = {open_up(&MEND_CONFIG(.servers = name, .timeout_ms = 10 * TIMEOUT_MS, .resolve_s = 1, .on_event = count_event, .on_event_context = &events)), MEND_REPLY};
+    hostile_put(old, "k", "at the old place");
+    must_be(MEND_OK, mend_get(a.client, S("k"), &r), &r);
+    hostile_behave(old, stalls, NULL);
+    assert_int_equal(pthread_create(&thread, NULL, asks, &a), 0);
+    await(hostile_stalled(old) == 1, SOON_MS);
+
+    hosts("127.0.0.1 localhost\n127.0.0.2 followed.example\n");
+    await(mend_get_with(a.client, S("other"), &(mend_call){.timeout_ms = 100}, &r) == MEND_MISS, SOON_MS);
+    must_be(MEND_OK, mend_set(a.client, S("other"), S("at the new place"), NULL, &r), &r);
+    assert_false(hostile_holds(old, "other", "at the new place"));
+    assert_int_equal(hostile_stalled(old), 1);
+    hostile_release(old);
+    pthread_join(thread, NULL);
+    must_be(MEND_OK, a.r.status, &a.r);
+    assert_string_equal(a.r.data, "at the old place");
+    await(hostile_open(old) == 0, SOON_MS);
+    must_be(MEND_OK, mend_get(a.client, S("other"), &r), &r);
+    assert_int_equal(seen_at(a.client, 0).falls, 0);
+    assert_int_equal(events, 0);
+    mend_close(a.client);
+    mend_reply_free(&a.r);
+    mend_reply_free(&r);
+    hostile_stop(old);
+    memcached_stop(&new);
+}
+
+/* Other addresses come to the name, and before it; nobody moves who need not. From IPv4 to IPv6, where it must. */
+static void an_address_that_is_still_there_is_kept(void **state)
+{
+    (void)state;
+    NEEDS_A_WORLD();
+    struct hostile  *h = hostile_start(HOSTILE_META);
+    struct memcached six = {.host = "::1", .name = "::1"};
+    mend_reply       r = MEND_REPLY;
+    char             name[64];
+    six.port = atoi(strrchr(hostile_name(h), ':') + 1);
+    memcached_restart(&six);
+    snprintf(name, sizeof name, "kept.example:%d", six.port);
+    answering.first = 1;
+    answering.count = 1;
+    answering.delay_ms = 0;
+    answering.asked = 0;
+    answering.stop = false;
+    hosts("127.0.0.1 localhost\n");
+    assert_int_equal(pthread_create(&answering.thread, NULL, answers_names, NULL), 0);
+    mend_client *c = open_up(&MEND_CONFIG(.servers = name, .timeout_ms = TIMEOUT_MS, .resolve_s = 1));
+    unsigned accepted = hostile_accepted(h);
+
+    answering.count = 3; /* 127.0.0.2 and 127.0.0.3, where nobody is */
+    for (int i = 0, seen = answering.asked; i < 3; i++, seen = answering.asked)
+        await(answering.asked >= seen + 2, SOON_MS); /* A and AAAA */
+    must_be(MEND_MISS, mend_get(c, S("k"), &r), &r);
+    assert_int_equal(hostile_accepted(h), accepted);
+
+    hosts("127.0.0.1 localhost\n::1 kept.example\n");
+    await(hostile_open(h) == 0, SOON_MS);
+    must_be(MEND_MISS, mend_get(c, S("k"), &r), &r);
+    assert_int_equal(seen_at(c, 0).falls, 0);
+    mend_close(c);
+    mend_reply_free(&r);
+    answering.stop = true;
+    pthread_join(answering.thread, NULL);
+    hostile_stop(h);
+    memcached_stop(&six);
+}
+
+/* The name leads to where nobody serves: whoever serves at the old address goes on. Then lookups hang, too. */
+static void a_new_address_has_to_prove_itself(void **state)
+{
+    (void)state;
+    NEEDS_A_WORLD();
+    struct memcached m;
+    mend_reply       r = MEND_REPLY;
+    char             name[64];
+    memcached_start(&m, "127.0.0.1", NULL);
+    snprintf(name, sizeof name, "unproved.example:%d", m.port);
+    answering.first = 1;
+    answering.count = 1;
+    answering.delay_ms = 0;
+    answering.stop = false;
+    hosts("127.0.0.1 localhost\n");
+    assert_int_equal(pthread_create(&answering.thread, NULL, answers_names, NULL), 0);
+    mend_client *c = open_up(&MEND_CONFIG(.servers = name, .timeout_ms = TIMEOUT_MS, .resolve_s = 1));
+    answering.first = 7; /* nobody is there */
+    for (int i = 0, seen = answering.asked; i < 3; i++, seen = answering.asked)
+        await(answering.asked >= seen + 2, SOON_MS);
+    answering.stop = true;
+    pthread_join(answering.thread, NULL);
+    while (was_asked())
+        continue;
+    await(was_asked(), SOON_MS); /* a lookup that hangs from now on */
+    for (int i = 0; i < 20; i++)
+        takes_less_than(TIMEOUT_MS / 2, must_be(MEND_MISS, mend_get(c, S("k"), &r), &r));
+    assert_int_equal(seen_at(c, 0).falls, 0);
+    assert_int_equal(seen_at(c, 0).state, MEND_STATE_UP);
+    mend_close(c);
+    mend_reply_free(&r);
+    memcached_stop(&m);
+}
+
+static void who_wants_no_lookups_has_none(void **state)
+{
+    (void)state;
+    NEEDS_A_WORLD();
+    struct memcached m;
+    char             names[2][64];
+    memcached_start(&m, "127.0.0.1", NULL);
+    snprintf(names[0], sizeof names[0], "still.example:%d", m.port);
+    snprintf(names[1], sizeof names[1], "asks.example:%d", m.port);
+    answering.first = 1;
+    answering.count = 1;
+    answering.delay_ms = 0;
+    answering.stop = false;
+    hosts("127.0.0.1 localhost\n");
+    assert_int_equal(pthread_create(&answering.thread, NULL, answers_names, NULL), 0);
+    mend_client *still = open_up(&MEND_CONFIG(.servers = names[0], .timeout_ms = TIMEOUT_MS, .resolve_s = MEND_ZERO));
+    int          before = answering.asked;
+    mend_client *asks_on = open_up(&MEND_CONFIG(.servers = names[1], .timeout_ms = TIMEOUT_MS, .resolve_s = 1));
+    await(answering.asked >= before + 6, SOON_MS); /* three times, by the one that asks */
+    assert_int_equal(answering.of_still, 2);
+    mend_close(still);
+    mend_close(asks_on);
+    answering.stop = true;
+    pthread_join(answering.thread, NULL);
+    memcached_stop(&m);
+}
+
+/* ---- dns://: every address of a name is a server ---- */
+
+static bool has_servers(mend_client *c, size_t n)
+{
+    return servers_of(c) == n && all_up(c);
+}
+
+static void every_address_is_a_server(void **state)
+{
+    (void)state;
+    NEEDS_A_WORLD();
+    struct memcached m[3];
+    mend_reply       r = MEND_REPLY;
+    mend_client     *c = NULL;
+    char             list[128];
+    memcached_start(&m[0], "127.0.0.1", NULL);
+    for (int i = 1; i < 3; i++) {
+        m[i] = (struct memcached){.port = m[0].port};
+        snprintf(m[i].host, sizeof m[i].host, "127.0.0.%d", i + 1);
+        snprintf(m[i].name, sizeof m[i].name, "127.0.0.%d:%d", i + 1, m[i].port);
+        memcached_restart(&m[i]);
+    }
+    answering.first = 1;
+    answering.count = 2;
+    answering.delay_ms = 0;
+    answering.asked = 0;
+    answering.stop = false;
+    hosts("127.0.0.1 localhost\n");
+    assert_int_equal(pthread_create(&answering.thread, NULL, answers_names, NULL), 0);
+    snprintf(list, sizeof list, "dns://headless.example:%d*2", m[0].port);
+    must_be(MEND_OK, mend_open(&MEND_CONFIG(.servers = list, .timeout_ms = 20 * TIMEOUT_MS, .resolve_s = 1), &c, &r), &r);
+    must_be(MEND_MISS, mend_get(c, S("k"), &r), &r); /* the first call waits until some are found, and proved */
+    await(has_servers(c, 2), SOON_MS);
+    for (int i = 0; i < 2; i++) {
+        assert_string_equal(seen_at(c, (size_t)i).name, m[i].name); /* sorted, whatever order they come in */
+        assert_int_equal(seen_at(c, (size_t)i).weight, 2);
+    }
+    answering.count = 3;
+    await(has_servers(c, 3), SOON_MS);
+    answering.first = 2;
+    answering.count = 2;
+    await(has_servers(c, 2), SOON_MS);
+    assert_string_equal(seen_at(c, 0).name, m[1].name);
+
+    answering.count = 0; /* no addresses: that is no list */
+    for (int i = 0, seen = answering.asked; i < 3; i++, seen = answering.asked)
+        await(answering.asked >= seen + 2, SOON_MS);
+    assert_true(has_servers(c, 2));
+    answering.stop = true; /* from now on lookups hang */
+    pthread_join(answering.thread, NULL);
+    while (was_asked())
+        continue;
+    must_be(MEND_MISS, mend_get(c, S("k"), &r), &r);
+    int64_t began = now_ms();
+    mend_close(c);
+    must(now_ms() - began < 100 + slack_ms(), "mend_close took %d ms", (int)(now_ms() - began));
+    mend_reply_free(&r);
+    for (int i = 0; i < 3; i++)
+        memcached_stop(&m[i]);
+}
+
+/* Nothing is found: calls wait for the first lookup, as long as it has, and then for nothing. */
+static void a_name_without_addresses(void **state)
+{
+    (void)state;
+    NEEDS_A_WORLD();
+    mend_reply   r = MEND_REPLY;
+    mend_replies rs = MEND_REPLIES;
+    mend_client *c = NULL;
+    hosts("127.0.0.1 localhost\n");
+    int64_t began = now_ms();
+    must_be(MEND_OK, mend_open(&MEND_CONFIG(.servers = "dns://nowhere.example", .timeout_ms = TIMEOUT_MS), &c, &r), &r);
+    must(now_ms() - began < slack_ms(), "mend_open took %d ms", (int)(now_ms() - began));
+    must_be(MEND_E_DOWN, mend_get(c, S("k"), &r), &r);
+    must(now_ms() - began < BOUND_MS, "the first call took %d ms", (int)(now_ms() - began));
+    assert_string_equal(r.error, "no server has been found yet");
+    assert_string_equal(r.server, "");
+    await(!mend_connection_available(c), SOON_MS);
+    takes_less_than(TIMEOUT_MS / 2, must_be(MEND_E_DOWN, mend_set(c, S("k"), S("v"), NULL, &r), &r));
+    takes_less_than(TIMEOUT_MS / 2, must_be(MEND_E_DOWN, mend_ping(c, &r), &r));
+    takes_less_than(TIMEOUT_MS / 2, assert_int_equal(mend_get_multi(c, (mend_bytes[]){S("a"), S("b")}, 2, &rs), MEND_E_DOWN));
+    assert_int_equal(rs.count, 2);
+    assert_int_equal(rs.at[1].status, MEND_E_DOWN);
+    assert_int_equal(mend_delete_multi(c, (mend_bytes[]){S("a"), S("b")}, 2, NULL), MEND_E_DOWN);
+    assert_int_equal(servers_of(c), 0);
+    mend_close(c);
+    mend_reply_free(&r);
+    mend_replies_free(&rs);
+}
+
 /* Nobody accepts there, and the queue of those who wait for it is full: a connect hangs. Fills in 4 descriptors. */
 static void makes_connects_hang(const char *host, int port, int *fds)
 {
@@ -394,6 +657,12 @@ int main(void)
         cmocka_unit_test(a_name_of_several_addresses),
         cmocka_unit_test(the_last_good_address_is_kept),
         cmocka_unit_test(a_list_that_shrinks_during_a_trial),
+        cmocka_unit_test(a_name_that_leads_elsewhere_is_followed),
+        cmocka_unit_test(an_address_that_is_still_there_is_kept),
+        cmocka_unit_test(a_new_address_has_to_prove_itself),
+        cmocka_unit_test(who_wants_no_lookups_has_none),
+        cmocka_unit_test(every_address_is_a_server),
+        cmocka_unit_test(a_name_without_addresses),
         cmocka_unit_test(lookups_are_bounded_in_number),
     };
     world_of_our_own();

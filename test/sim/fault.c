@@ -7,6 +7,7 @@ const struct fault_kind fault_kinds[FAULTS] = {
     [FAULT_STOPPED]        = {"servers", "stopped"},
     [FAULT_MOVED]          = {"servers", "moved"},
     [FAULT_TRIALS_ONLY]    = {"servers", "answers trials only"},
+    [FAULT_LIST]           = {"servers", "another list"},
 
     [FAULT_NETWORK_CUT]    = {"network", "cut"},
     [FAULT_REFUSED]        = {"network", "dial refused"},

@@ -30,6 +30,8 @@ struct watched { /* a server, as the oracle of times sees it */
     unsigned broken;           /* calls whose links broke since anything else was heard of it, ... */
     uint64_t executed;         /* ...as it had executed so much, ... */
     uint64_t falls;            /* ...and had fallen so often */
+    bool     listed;           /* it is in the list of servers... */
+    nstime   listed_since;
 };
 
 struct life_now {
@@ -46,6 +48,10 @@ struct life_now {
     bool     busy;  /* short, and callers hardly pause: they meet on one connection all the time */
     bool     hasty; /* some calls have less time than is usual */
     bool     local[NET_SERVERS_MAX]; /* on a Unix socket */
+    bool     changes; /* the list of servers does */
+    mend_distribution distribution;
+    unsigned home[ORACLE_KEYS];       /* where a key lives by the list in force... */
+    nstime   home_since[ORACLE_KEYS];
     nstime   calm_at, chaos_ms;
     nstime   stalled; /* for how long threads of ours were stopped, in all... */
     nstime   stalled_last; /* ...and when that last ended */
@@ -57,7 +63,7 @@ struct life_now {
     size_t         memory, memory_most, blocks;
     unsigned       ended;
     uint64_t       calls;
-    int            zombie_ms, journal_keys_max;
+    int            zombie_ms, journal_keys_max, resolve_s;
     int64_t        journal_bytes_max;
     mend_on_overflow on_overflow;
     nstime         lost_at[ORACLE_KEYS], lost_latest; /* when the last call for a write of it ended that failed; NEVER: none did */
@@ -204,6 +210,7 @@ static void draw(struct life_now *l)
     l->zombie_ms = dream_below(d, 4) ? 20 + (int)dream_below(d, 1000) : MEND_ZERO;
     l->journal_keys_max = dream_below(d, 5) ? 0 : 1 + (int)dream_below(d, 4);
     l->journal_bytes_max = dream_below(d, 8) ? 0 : 1 + (int64_t)dream_below(d, 1000);
+    l->resolve_s = dream_below(d, 3) ? 1 : dream_below(d, 2) ? 0 : MEND_ZERO;
     l->on_overflow = dream_below(d, 2) ? MEND_ON_OVERFLOW_FLUSH : MEND_ON_OVERFLOW_SERVE;
     for (unsigned i = 0; i < ORACLE_KEYS; i++)
         l->lost_at[i] = NEVER;
@@ -231,6 +238,18 @@ static void draw(struct life_now *l)
     }
     l->binary = binary && dream_below(d, 2);
     oracle_make_keys(l->oracle, l->binary);
+    l->distribution = (mend_distribution)dream_below(d, 5);
+    l->changes = l->servers > 1 && !l->gutters && dream_below(d, 3) == 0;
+    if (l->changes)
+        oracle_keys_move(l->oracle);
+}
+
+static unsigned server_named(const struct life_now *l, const char *name)
+{
+    unsigned i = 0;
+    while (i < l->servers && strcmp(net_name(l->net, i), name) != 0)
+        i++;
+    return i;
 }
 
 /* ---- Faults that have their time ---- */
@@ -350,6 +369,90 @@ static void break_something(struct life_now *l, unsigned server)
     after(l, dream_between(d, MS(10), l->busy ? MS(200) : MS(1500)), break_something, (unsigned)dream_below(d, l->servers));
 }
 
+/* ---- The list of servers ---- */
+
+/* Where each key lives by a list, as the library's own ring has it. */
+static void settle_keys(struct life_now *l, const char *list)
+{
+    struct memory  memory = memory_from(NULL);
+    struct servers servers;
+    char           error[256];
+
+    if (servers_parse(&servers, list, &memory, error, sizeof error) != MEND_OK)
+        dream_fail(l->dream, "%s: %s", list, error);
+    struct ring *ring = ring_build(&servers, l->distribution, &memory);
+    for (unsigned key = 0; key < ORACLE_KEYS; key++) {
+        unsigned home = server_named(l, servers.at[ring_server(ring, mend_mem(NULL, 0), oracle_key(l->oracle, key))].name);
+        if (home != l->home[key] || !l->at[home].listed)
+            l->home_since[key] = dream_now(l->dream);
+        l->home[key] = home;
+    }
+    ring_free(ring);
+    servers_free(&servers);
+}
+
+/* What is to be known of a list that is in force from now on. */
+static void list_in_force(struct life_now *l, const char *list, unsigned which)
+{
+    settle_keys(l, list);
+    for (unsigned i = 0; i < l->servers; i++) {
+        struct watched *w = &l->at[i];
+        bool            listed = which >> i & 1;
+        if (listed && !w->listed) {
+            w->listed_since = w->back = dream_now(l->dream);
+            w->run = w->longest_run = 0;
+            for (unsigned c = 0; c < CALLERS_MAX; c++)
+                l->slow[c][i] = 0;
+        }
+        w->listed = listed;
+    }
+}
+
+/* One bit a server. */
+static void write_list(struct life_now *l, unsigned which, char *list, size_t room)
+{
+    size_t n = 0;
+
+    for (unsigned i = 0; i < l->servers; i++)
+        if (which >> i & 1)
+            n += (size_t)snprintf(list + n, room - n, "%s%s", n ? "," : "", net_name(l->net, i));
+}
+
+static void set_list(struct life_now *l, unsigned which)
+{
+    char       list[256];
+    mend_reply r = MEND_REPLY;
+
+    write_list(l, which, list, sizeof list);
+    mend_status status = mend_set_servers(l->client, list, &r);
+    dream_note(l->dream, "the list is %s: %s", list, mend_status_name(status));
+    if (status == MEND_OK)
+        list_in_force(l, list, which);
+    else if (status != MEND_E_MEMORY || !l->memory_fails)
+        dream_fail(l->dream, "the list is refused: %s", r.error);
+    net_count(l->net, FAULT_LIST);
+    mend_reply_free(&r);
+}
+
+static unsigned all_of(const struct life_now *l)
+{
+    return (1u << l->servers) - 1;
+}
+
+/* ...but for the gutters, which are the last. */
+static unsigned homes_of(const struct life_now *l)
+{
+    return (1u << (l->servers - l->gutters)) - 1;
+}
+
+static void change_list(struct life_now *l, unsigned server)
+{
+    if (l->calm)
+        return;
+    set_list(l, 1 + (unsigned)dream_below(l->dream, all_of(l)));
+    after(l, dream_between(l->dream, MS(1), MS(400)), change_list, server);
+}
+
 static void watch_healer(void *life);
 
 static void calm_down(struct life_now *l, unsigned server)
@@ -364,12 +467,15 @@ static void calm_down(struct life_now *l, unsigned server)
     l->memory_left = -1;
     dream_stalls(l->dream, 0);
     watch(l);
+    if (l->changes)
+        set_list(l, all_of(l));
     watch_healer(l);
 }
 
 /* ---- Calls, and what must be true of every one of them ---- */
 
 struct span {
+    unsigned   home[ORACLE_KEYS]; /* of each key, when it began */
     nstime     began;
     nstime     stalled;
     nstime     most; /* that it may take */
@@ -377,32 +483,47 @@ struct span {
     uint64_t   executed[NET_SERVERS_MAX];
 };
 
-static void note_state(const mend_server *s, void *arg)
+/* What mend_servers tells of each that is in the list. */
+struct told {
+    const struct life_now *life;
+    mend_state state[NET_SERVERS_MAX];
+    uint64_t   falls[NET_SERVERS_MAX], overflows[NET_SERVERS_MAX];
+};
+
+static void note_server(const mend_server *s, void *arg)
 {
-    mend_state **at = arg;
-    *(*at)++ = s->state;
+    struct told *told = arg;
+    unsigned     i = server_named(told->life, s->name);
+
+    told->state[i] = s->state;
+    told->falls[i] = s->falls;
+    told->overflows[i] = s->journal_overflows;
+}
+
+static struct told ask_servers(const struct life_now *l)
+{
+    struct told told = {.life = l};
+    mend_servers(l->client, note_server, &told);
+    return told;
 }
 
 static struct span begin(struct caller *c)
 {
     struct life_now *l = c->life;
     struct span      s = {.began = dream_now(l->dream), .stalled = l->stalled, .most = MS(l->timeout_ms)};
-    mend_state      *at = s.state;
+    struct told      told = ask_servers(l);
 
     l->calls++;
-    mend_servers(l->client, note_state, &at);
+    memcpy(s.state, told.state, sizeof s.state);
+    memcpy(s.home, l->home, sizeof s.home);
     for (unsigned i = 0; i < l->servers; i++)
         s.executed[i] = net_executed(l->net, i);
     return s;
 }
 
-/* The server of a reply, by its name. */
 static unsigned server_of_reply(struct life_now *l, const mend_reply *r)
 {
-    unsigned i = 0;
-    while (i < l->servers && strcmp(net_name(l->net, i), r->server) != 0)
-        i++;
-    return i;
+    return server_named(l, r->server);
 }
 
 /* Whether so many callers have so few connections that some may wait for a turn until their deadline. In a world that is
@@ -443,7 +564,8 @@ static nstime making_up(const struct life_now *l)
 {
     enum { REFUSED_MS = 1000, LINGERING_MS = 10 * 1000 };
     nstime once = 2 * settling(l) + MS(REFUSED_MS);
-    return l->zombie_ms > 0 ? once + MS(LINGERING_MS) + 2 * settling(l) + MS(l->zombie_ms) : once;
+    nstime lines = l->changes ? 2 * MS(LINGERING_MS) : MS(LINGERING_MS); /* one that is silenced just after its server has joined is waited for from the next trial on */
+    return l->zombie_ms > 0 ? once + lines + 2 * settling(l) + MS(l->zombie_ms) : once;
 }
 
 static bool says_lost(const mend_reply *r)
@@ -458,20 +580,19 @@ static void note_write(struct life_now *l, unsigned key, mend_status status)
         l->lost_at[key] = l->lost_latest = dream_now(l->dream);
 }
 
-static void note_overflows(const mend_server *s, void *arg)
+/* Since when what was written must not be stale in this answer: its server knows its lost writes, all of them, since the key
+ * came to live there. */
+static nstime fresh_since(struct life_now *l, unsigned key, unsigned server)
 {
-    uint64_t **at = arg;
-    *(*at)++ = s->journal_overflows;
+    return (l->gutters || l->home[key] == server) && ask_servers(l).overflows[server] == 0 ? l->home_since[key] : NEVER;
 }
 
-/* Whether this answer must not be stale: lost writes of its server are known, all of them. */
-static bool must_be_fresh(struct life_now *l, const mend_reply *r)
+static void check_read(struct life_now *l, unsigned key, const mend_reply *r, nstime began)
 {
-    uint64_t overflows[NET_SERVERS_MAX], *at = overflows;
     unsigned server = server_of_reply(l, r);
 
-    mend_servers(l->client, note_overflows, &at);
-    return server < l->servers && overflows[server] == 0;
+    if (server < l->servers)
+        oracle_read(l->oracle, key, server, r, began, fresh_since(l, key, server));
 }
 
 /* After a while in which the process was stopped, we may have taken our own absence for a server's. */
@@ -492,6 +613,8 @@ static void check_healthy(struct life_now *l, const mend_reply *r, const struct 
     if (l->memory_fails && (r->status == MEND_E_DOWN || r->status == MEND_E_TIMEOUT)) /* a trial fails for want of memory, too: the next has its wait, and nobody dials meanwhile */
         return;
     nstime since = l->at[server].well_since;
+    if (since != NEVER && l->at[server].listed_since > since)
+        since = l->at[server].listed_since;
     if (says_lost(r) && since != NEVER) {
         if (l->lost_at[key] != NEVER && l->lost_at[key] > since)
             since = l->lost_at[key];
@@ -540,25 +663,18 @@ static void note_failure(struct watched *w, const struct span *s, unsigned links
         w->failed_latest = s->began;
 }
 
-static void note_falls(const mend_server *s, void *arg)
-{
-    uint64_t **at = arg;
-    *(*at)++ = s->falls;
-}
-
 /* A server whose answers to trials are good, and that breaks the link of whoever asks anything else, falls: by as many
  * links as are allowed to; each of them may have broken under all callers. */
 static void note_broken(struct life_now *l, unsigned server, const struct span *s)
 {
     struct watched *w = &l->at[server];
-    uint64_t        falls[NET_SERVERS_MAX], *at = falls, executed = net_executed(l->net, server);
+    uint64_t        falls = ask_servers(l).falls[server], executed = net_executed(l->net, server);
     unsigned        allowed = l->failures_allowed == MEND_ZERO ? 0 : (unsigned)l->failures_allowed;
 
-    mend_servers(l->client, note_falls, &at);
     bool fast = !net_gone(l->net, server) && !net_faults(l->net, server)->late && !net_faults(l->net, server)->trickle;
-    if (w->falls != falls[server] || w->executed != executed || s->executed[server] != executed || !fast) /* an answer may be on its way */
+    if (w->falls != falls || w->executed != executed || s->executed[server] != executed || !fast) /* an answer may be on its way */
         w->broken = 0;
-    w->falls = falls[server];
+    w->falls = falls;
     w->executed = executed;
     if (++w->broken > l->callers * (allowed + 1) && !l->stalled)
         dream_fail(l->dream, "%u calls to server %u in a row have lost their links, %u may, and it has not fallen", w->broken, server, allowed);
@@ -638,6 +754,8 @@ static void check_reply(struct caller *c, const mend_reply *r, const struct span
     if (r->status == MEND_E_ARGUMENT && !(l->binary && key % 4 == 3)) /* servers that hang up twice when asked are taken for classic */
         dream_fail(l->dream, "%s of key %u: %s", what, key, r->error);
     check_healthy(l, r, s, key);
+    if (key < ORACLE_KEYS && !l->gutters && server_of_reply(l, r) < l->servers && server_of_reply(l, r) != s->home[key])
+        dream_fail(l->dream, "%s of key %u went to %s, and its home was %s", what, key, r->server, net_name(l->net, s->home[key]));
     if (!single)
         return;
     note_outcome(l, r, s);
@@ -676,7 +794,7 @@ static void get(struct caller *c, unsigned key)
     }
     check_time(c, &s, "get");
     check_reply(c, &c->reply, &s, "get", key, true);
-    oracle_read(l->oracle, key, &c->reply, s.began, must_be_fresh(l, &c->reply));
+    check_read(l, key, &c->reply, s.began);
 }
 
 /* A call for many that has to make room for its replies may find that there is none, from some point of it on. */
@@ -740,7 +858,7 @@ static void get_multi(struct caller *c)
     if (!end_many(c, &s, status, n, keys, "get_multi"))
         return;
     for (unsigned i = 0; i < n; i++)
-        oracle_read(l->oracle, keys[i], &c->replies.at[i], s.began, must_be_fresh(l, &c->replies.at[i]));
+        check_read(l, keys[i], &c->replies.at[i], s.began);
 }
 
 static void forget_multi(struct caller *c)
@@ -863,7 +981,7 @@ static void flush(struct caller *c)
     for (unsigned i = 0; i < l->servers; i++)
         l->at[i].broken = 0;
     check_time(c, &s, "flush_all");
-    check_reply(c, &c->reply, &s, "flush_all", 0, false);
+    check_reply(c, &c->reply, &s, "flush_all", ORACLE_KEYS, false);
     for (unsigned i = 0; i < l->servers && c->reply.status < 0; i++)
         note_failure(&l->at[i], &s, 2); /* as ping */
 }
@@ -877,7 +995,7 @@ static void ping(struct caller *c)
     for (unsigned i = 0; i < l->servers; i++)
         l->at[i].broken = 0; /* some may have answered */
     check_time(c, &s, "ping");
-    check_reply(c, &c->reply, &s, "ping", 0, false);
+    check_reply(c, &c->reply, &s, "ping", ORACLE_KEYS, false);
     for (unsigned i = 0; i < l->servers && c->reply.status < 0; i++)
         note_failure(&l->at[i], &s, 2); /* it tells of the first that failed, and others may have */
     if (!mend_connection_available(l->client) && l->calm && dream_now(l->dream) > l->calm_at + settling(l))
@@ -1056,10 +1174,10 @@ static void check_fall(struct life_now *l, unsigned server)
 static void on_event(const mend_event *e, void *context)
 {
     struct life_now *l = context;
-    unsigned         server = 0;
-    while (server < l->servers && strcmp(net_name(l->net, server), e->server->name) != 0)
-        server++;
-    struct watched *w = &l->at[server];
+    unsigned         server = server_named(l, e->server->name);
+    struct watched  *w = &l->at[server];
+    if (!w->listed)
+        dream_fail(l->dream, "an event tells of %s, which has left", e->server->name);
     if (e->type == MEND_EVENT_BACK) {
         w->back = dream_now(l->dream);
         w->run = w->longest_run = 0;
@@ -1074,17 +1192,16 @@ static void on_event(const mend_event *e, void *context)
 
 static bool open_client(struct life_now *l)
 {
-    char       lists[2][256] = {"", ""}, *list = lists[0], *gutter = lists[1];
+    char       list[256], gutter[256] = "";
     mend_reply r = MEND_REPLY;
 
-    for (unsigned i = 0; i < l->servers; i++) {
-        char *to = lists[i >= l->servers - l->gutters];
-        snprintf(to + strlen(to), sizeof *lists - strlen(to), "%s%s", *to ? "," : "", net_name(l->net, i));
-    }
+    write_list(l, homes_of(l), list, sizeof list);
+    list_in_force(l, list, all_of(l));
+    write_list(l, all_of(l) & ~homes_of(l), gutter, sizeof gutter);
     mend_config config = MEND_CONFIG(.servers = list, .timeout_ms = l->timeout_ms, .heal_max_ms = l->heal_max_ms, .connections_max = l->connections_max,
                                      .connections_idle_max = l->idle_max, .failures_allowed = l->failures_allowed, .on_event = on_event,
                                      .on_event_context = l, .allocator = {allocate, reallocate, release, l},
-                                     .distribution = (mend_distribution)dream_below(l->dream, 5), .zombie_ms = l->zombie_ms,
+                                     .distribution = l->distribution, .zombie_ms = l->zombie_ms, .resolve_s = l->resolve_s,
                                      .journal_keys_max = l->journal_keys_max, .journal_bytes_max = l->journal_bytes_max, .on_journal_overflow = l->on_overflow,
                                      .gutter = l->gutters ? gutter : NULL, .gutter_ttl_s = l->gutter_ttl_s);
     dream_note(l->dream, "open: %s, gutter: %s, timeout %d ms, at most %d connections", list, gutter, l->timeout_ms, l->connections_max);
@@ -1117,10 +1234,15 @@ static void life_main(void *arg)
     }
     after(l, dream_between(l->dream, 0, l->busy ? MS(50) : MS(300)), break_something, 0);
     after(l, l->chaos_ms, calm_down, 0);
+    if (l->changes)
+        after(l, dream_between(l->dream, 0, MS(100)), change_list, 0);
     dream_wait(l->dream, everybody_ended, l, NEVER);
     pause_until(l, later_of(l->calm_at, later_of(l->lost_latest, l->stalled_last)) + making_up(l));
     mend_servers(l->client, all_up, l);
     mend_servers(l->client, all_made_up_for, l);
+    struct life *life = atomic_load(&l->client->life);
+    if (atomic_load(&life->server_count) != l->servers)
+        dream_fail(l->dream, "%u servers are in the list, and %zu are not freed", l->servers, atomic_load(&life->server_count));
     l->closing = true;
     mend_close(l->client);
     for (unsigned i = 0; i < l->callers; i++) {

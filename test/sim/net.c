@@ -1195,6 +1195,14 @@ static struct io *world_begin(const struct world *world, const struct io_options
     return &n->io;
 }
 
+static bool io_room(struct io *io, size_t sockets)
+{
+    struct net *n = net_of(io);
+    if (sockets > n->sockets_max)
+        n->sockets_max = sockets;
+    return true;
+}
+
 static _Atomic uint32_t *world_fork_words(const struct world *world)
 {
     struct net *n = (struct net *)((char *)(uintptr_t)world - offsetof(struct net, world));
@@ -1222,7 +1230,7 @@ struct net *net_new(struct dream *d, unsigned servers)
     n->wall = 1800000000;
     n->world = (struct world){world_begin, world_fork_words, world_fork_words_free};
     n->io = (struct io){
-        .now = io_now, .wall_s = io_wall_s, .random = io_random,
+        .now = io_now, .wall_s = io_wall_s, .random = io_random, .room = io_room,
         .dial = io_dial, .dialed = io_dialed, .send = io_send, .recv = io_recv, .recv_soon = io_recv_soon, .recv_now = io_recv_now, .look = io_look, .close = io_close,
         .poll = io_poll, .ring = io_ring, .wait = io_wait, .wake = io_wake, .yield = io_yield,
         .spawn = io_spawn, .join = io_join, .is_me = io_is_me,

@@ -15,9 +15,8 @@ struct mark {
     nstime ended, began;
 };
 
-/* What one server of a key held, and when. */
+/* What one server held of a key, and when. */
 struct place {
-    int            server; /* -1: not known yet */
     struct moment *moments;
     size_t         count, room;
     nstime         expires; /* a gutter's */
@@ -28,7 +27,8 @@ enum { HOME, GUTTER, PLACES };
 struct history {
     char           key[32];
     size_t         key_length;
-    struct place   at[PLACES];
+    int            lives[PLACES]; /* for good; -1: not known yet */
+    struct place   on[NET_SERVERS_MAX];
     struct mark   *marks;
     size_t         mark_count, mark_room;
 };
@@ -47,7 +47,8 @@ struct write {
 struct oracle {
     struct dream  *dream;
     struct net    *net;
-    struct history keys[ORACLE_KEYS];
+    struct history     keys[ORACLE_KEYS];
+    bool           moving; /* keys do not live anywhere for good */
     struct write  *writes; /* by version; the first is nobody's */
     size_t         write_count, write_room;
     unsigned       gutter; /* the first server that is one */
@@ -59,7 +60,7 @@ struct oracle {
 struct expiry {
     struct oracle *oracle;
     struct toy    *toy;
-    unsigned       key;
+    unsigned       key, server;
     nstime         when;
     struct expiry *next;
 };
@@ -75,7 +76,7 @@ void oracle_make_keys(struct oracle *o, bool binary)
 {
     for (unsigned i = 0; i < ORACLE_KEYS; i++) {
         struct history *h = &o->keys[i];
-        bool            odd = binary && i % 4 == 3;
+        bool        odd = binary && i % 4 == 3;
         h->key_length = (size_t)snprintf(h->key, sizeof h->key, odd ? "\x01 key %u\xff" : "key:%u", i);
     }
 }
@@ -127,6 +128,11 @@ static uint64_t version_of(struct oracle *o, unsigned key, const char *data, siz
         return 0;
     mend_bytes should = oracle_value(o, version, whole);
     return should.len == length && memcmp(should.data, data, length) == 0 ? version : 0;
+}
+
+void oracle_keys_move(struct oracle *o)
+{
+    o->moving = true;
 }
 
 /* ---- History ---- */
@@ -195,11 +201,11 @@ static void expire(void *arg)
     struct expiry *e = arg;
     struct history *h = &e->oracle->keys[e->key];
 
-    if (h->at[GUTTER].expires != e->when) /* it was stored anew */
+    if (h->on[e->server].expires != e->when) /* it was stored anew */
         return;
     toy_forget(e->toy, h->key, h->key_length);
     if (!oracle_is_counter(e->key))
-        remember(e->oracle, &h->at[GUTTER], 0);
+        remember(e->oracle, &h->on[e->server], 0);
 }
 
 /* The time that a request gives an item to live; NULL: none, an item that is there keeps its own. */
@@ -216,7 +222,7 @@ static const char *ttl_of(const struct toy_ask *ask)
     return toy_is(ask, "touch") ? ask->word[2] : toy_is(ask, "gats") ? ask->word[1] : NULL;
 }
 
-static void lives_so_long(struct oracle *o, unsigned key, const struct toy_ask *ask)
+static void lives_so_long(struct oracle *o, unsigned key, unsigned server, const struct toy_ask *ask)
 {
     const char *ttl_s = ttl_of(ask);
 
@@ -228,9 +234,9 @@ static void lives_so_long(struct oracle *o, unsigned key, const struct toy_ask *
         return;
     }
     struct expiry *e = malloc(sizeof *e);
-    *e = (struct expiry){o, ask->toy, key, dream_now(o->dream) + MS(1000 * seconds), o->expiries};
+    *e = (struct expiry){o, ask->toy, key, server, dream_now(o->dream) + MS(1000 * seconds), o->expiries};
     o->expiries = e;
-    o->keys[key].at[GUTTER].expires = e->when;
+    o->keys[key].on[server].expires = e->when;
     dream_at(o->dream, e->when, expire, e);
 }
 
@@ -256,16 +262,16 @@ static void executed_on(struct oracle *o, unsigned key, unsigned server, const s
         else
             dream_fail(o->dream, "a server was sent a value that nobody wrote, for key %u", key);
     }
-    remember(o, &o->keys[key].at[place_of(o, server)], value ? version_of(o, key, value, length) : 0);
+    remember(o, &o->keys[key].on[server], value ? version_of(o, key, value, length) : 0);
 }
 
 static void check_place(struct oracle *o, unsigned key, unsigned server)
 {
-    struct place *at = &o->keys[key].at[place_of(o, server)];
+    int *lives = &o->keys[key].lives[place_of(o, server)];
 
-    if (at->server >= 0 && at->server != (int)server)
-        dream_fail(o->dream, "key %u was asked of server %u, and lives on %d", key, server, at->server);
-    at->server = (int)server;
+    if (!o->moving && *lives >= 0 && *lives != (int)server)
+        dream_fail(o->dream, "key %u was asked of server %u, and lives on %d", key, server, *lives);
+    *lives = (int)server;
 }
 
 void oracle_executed(unsigned server, const struct toy_ask *ask, void *arg)
@@ -285,17 +291,15 @@ void oracle_executed(unsigned server, const struct toy_ask *ask, void *arg)
         return;
     check_place(o, key, server);
     if (place_of(o, server) == GUTTER)
-        lives_so_long(o, key, ask);
+        lives_so_long(o, key, server, ask);
     executed_on(o, key, server, ask);
 }
 
 void oracle_lost(struct oracle *o, unsigned server)
 {
-    for (unsigned i = 0; i < ORACLE_KEYS; i++) {
-        struct place *at = &o->keys[i].at[place_of(o, server)];
-        if (at->server == (int)server && !oracle_is_counter(i))
-            remember(o, at, 0);
-    }
+    for (unsigned i = 0; i < ORACLE_KEYS; i++)
+        if (!oracle_is_counter(i))
+            remember(o, &o->keys[i].on[server], 0);
 }
 
 /* ---- What callers were told ---- */
@@ -325,21 +329,10 @@ static bool superseded(const struct oracle *o, const struct history *h, uint64_t
     return false;
 }
 
-static unsigned answered_by(const struct oracle *o, const mend_reply *r)
+void oracle_read(struct oracle *o, unsigned key, unsigned server, const mend_reply *r, nstime began, nstime fresh_since)
 {
-    for (unsigned i = o->gutter; i < NET_SERVERS_MAX && i < net_servers(o->net); i++)
-        if (strcmp(net_name(o->net, i), r->server) == 0)
-            return GUTTER;
-    return HOME;
-}
+    const struct place *at = &o->keys[key].on[server];
 
-void oracle_read(struct oracle *o, unsigned key, const mend_reply *r, nstime began, bool fresh)
-{
-    const struct history *h = &o->keys[key];
-    const struct place   *at = &h->at[answered_by(o, r)];
-
-    if (o->gutter < NET_SERVERS_MAX && !r->server[0]) /* there was no memory for names: whose answer it is is not known */
-        return;
     if (r->status == MEND_MISS) {
         if (!oracle_is_counter(key) && !held(at, 0, began))
             dream_fail(o->dream, "a miss of key %u, which was there all the time", key);
@@ -359,7 +352,7 @@ void oracle_read(struct oracle *o, unsigned key, const mend_reply *r, nstime beg
         dream_fail(o->dream, "a wrong answer for key %u: %zu bytes, %.60s", key, r->len, r->data);
     else if (!held(at, version, began))
         dream_fail(o->dream, "version %llu of key %u, which the server did not hold during the call", (unsigned long long)version, key);
-    else if (fresh && superseded(o, h, version, began))
+    else if (o->writes[version].ended >= fresh_since && superseded(o, &o->keys[key], version, began))
         dream_fail(o->dream, "a stale answer for key %u: version %llu, and a later write of it had ended before", key, (unsigned long long)version);
 }
 
@@ -423,10 +416,10 @@ struct oracle *oracle_new(struct dream *d, struct net *n)
     o->net = n;
     o->gutter = NET_SERVERS_MAX;
     for (unsigned i = 0; i < ORACLE_KEYS; i++) {
-        for (unsigned k = 0; k < PLACES; k++) {
-            o->keys[i].at[k].server = -1;
-            remember(o, &o->keys[i].at[k], 0);
-        }
+        for (unsigned k = 0; k < PLACES; k++)
+            o->keys[i].lives[k] = -1;
+        for (unsigned k = 0; k < NET_SERVERS_MAX; k++)
+            remember(o, &o->keys[i].on[k], 0);
     }
     oracle_make_keys(o, false);
     oracle_version(o, 0);
@@ -437,8 +430,8 @@ struct oracle *oracle_new(struct dream *d, struct net *n)
 void oracle_free(struct oracle *o)
 {
     for (unsigned i = 0; i < ORACLE_KEYS; i++) {
-        for (unsigned k = 0; k < PLACES; k++)
-            free(o->keys[i].at[k].moments);
+        for (unsigned k = 0; k < NET_SERVERS_MAX; k++)
+            free(o->keys[i].on[k].moments);
         free(o->keys[i].marks);
     }
     for (struct expiry *e = o->expiries, *next; e; e = next) {

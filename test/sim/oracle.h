@@ -26,6 +26,9 @@ bool       oracle_is_counter(unsigned key);
 void       oracle_gutter(struct oracle *o, unsigned first, int ttl_s);
 void       oracle_make_keys(struct oracle *o, bool binary);
 
+/* The list of servers changes: what a server holds of a key is judged by itself. */
+void oracle_keys_move(struct oracle *o);
+
 /* A new write to this key: its version, and its value, which lives until the next is made into the same buffer. */
 uint64_t   oracle_version(struct oracle *o, unsigned key);
 mend_bytes oracle_value(struct oracle *o, uint64_t version, char *buffer);
@@ -35,7 +38,8 @@ void oracle_executed(unsigned server, const struct toy_ask *ask, void *oracle);
 void oracle_lost(struct oracle *o, unsigned server);
 
 /* Told by callers: what a call that began at `began` and has just ended said. Each may fail the dream. */
-void oracle_read(struct oracle *o, unsigned key, const mend_reply *r, nstime began, bool fresh); /* fresh: it must be */
+/* A read of a key that this server answered. fresh_since: what was written since then must not be stale; NEVER: may be. */
+void oracle_read(struct oracle *o, unsigned key, unsigned server, const mend_reply *r, nstime began, nstime fresh_since);
 void oracle_wrote(struct oracle *o, unsigned key, uint64_t version, const mend_reply *r, nstime began);
 void oracle_deleted(struct oracle *o, unsigned key, mend_status status, nstime began);
 void oracle_counted(struct oracle *o, unsigned key, uint64_t version, uint64_t initial, const mend_reply *r, nstime began);

@@ -773,6 +773,21 @@ static void suspected(void **state)
     assert_string_equal(h.why, "refused");
 }
 
+static void moved(void **state)
+{
+    (void)state;
+    struct health h = in_state(MEND_STATE_DOUBTFUL);
+    uint32_t      before = h.generation;
+    health_trial_passed(&h, before, START);
+    health_moved(&h);
+    assert_int_equal(h.state, MEND_STATE_UP);
+    assert_int_not_equal(h.generation, before);
+    assert_int_equal(h.failures, 0);
+    health_failed(&h, before, START, 0, "reset"); /* of the old place */
+    assert_int_equal(h.state, MEND_STATE_UP);
+    assert_int_equal(h.falls, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -805,6 +820,7 @@ int main(void)
         cmocka_unit_test(any_sequence),
         cmocka_unit_test(suspected),
         cmocka_unit_test(a_trial_is_wanted),
+        cmocka_unit_test(moved),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

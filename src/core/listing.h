@@ -1,0 +1,59 @@
+/* listing.h - a list of servers that may name sources: what stands for servers that are found out, and change.
+ *
+ *     dns://name[:port] [*weight]       every address of the name is a server
+ *     cluster://host[:port] [*weight]   the servers that this one gives in answer to "config get cluster"
+ *
+ * They may stand beside servers (servers.h), in any order. Knows no name service and no network: whoever finds out
+ * tells it (listing_answered), and gets the list that it comes to. What a source has not answered yet stands for no server.
+ */
+#ifndef MEND_CORE_LISTING_H
+#define MEND_CORE_LISTING_H
+
+#include "core/buf.h"
+#include "core/servers.h"
+
+enum { SOURCES_MAX = 8 };
+
+enum source_kind { SOURCE_DNS, SOURCE_CLUSTER };
+
+struct source_spec {
+    enum source_kind    kind;
+    struct server_spec *at;         /* host, port and weight */
+    size_t              begin, end; /* of the text */
+    char               *answer;     /* servers, separated by commas; NULL: none yet */
+    uint64_t            version;    /* of a cluster's answer */
+};
+
+struct listing {
+    char          *text; /* as it was written */
+    size_t         source_count;
+    struct source_spec  sources[SOURCES_MAX];
+    struct servers servers; /* what it comes to; none, perhaps, if there are sources */
+    struct memory  memory;
+};
+
+/* As servers_parse. */
+mend_status listing_parse(struct listing *out, const char *text, const struct memory *memory, char *error, size_t error_size);
+
+/* The same with answers that another listing has had from the same sources. out is empty if it fails. */
+mend_status listing_parse_after(struct listing *out, const char *text, const struct listing *before, char *error, size_t error_size);
+
+/* The same as `from`, but that this source has answered so: what was there before is gone. answer: "host:port,host:port", at least
+ * one. */
+mend_status listing_answered(struct listing *out, const struct listing *from, size_t source, const char *answer, uint64_t version, char *error,
+                             size_t error_size);
+
+bool listing_copy(struct listing *out, const struct listing *from, const struct memory *memory); /* false: no memory */
+void listing_free(struct listing *l); /* leaves it empty */
+
+bool source_same(const struct source_spec *a, const struct source_spec *b);
+
+/* Servers as an answer: sorted, so that all who ask agree on their order; each once. Sorts the names in place. False: no memory. */
+bool listing_join(struct buf *answer, char **names, size_t n);
+
+/* Reads the answer to "config get cluster" at p[0..n). Returns the bytes that it has; 0: it is not all there; -1: it is none. The servers
+ * are appended to `answer` by their host names, or by their addresses where those are missing, as listing_join has them. *memory:
+ * false if there was none. */
+ptrdiff_t cluster_read(const char *p, size_t n, uint64_t *version, struct buf *answer, bool *memory);
+
+#endif
