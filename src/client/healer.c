@@ -459,10 +459,6 @@ static void linger(struct server *s, nstime now)
         assert(at < all + LINGERING_MAX);
         *at = (struct lingerer){.link = l, .until = NEVER};
     }
-    if (server_gate(s).state == MEND_STATE_UP) /* given up since the trial that would have said so */
-        for (struct lingerer *at = all; at < all + LINGERING_MAX; at++)
-            if (at->until == NEVER)
-                at->until = now + MS(LINGER_MS);
     for (struct lingerer *at = all; at < all + LINGERING_MAX; at++)
         if (at->link && (at->link->conn.state == CONN_BROKEN || conn_at_rest(&at->link->conn) || now >= at->until)) {
             pool_lingered(s, at->link);
