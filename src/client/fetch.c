@@ -326,7 +326,7 @@ static bool closing_question(const struct fetch *f, const struct flight *flight,
     const mend_recipe   *recipe = f->recipe;
     bool                 absent = a->status == MEND_ABSENT;
 
-    *q = (struct wire_question){.key = f->key, .key_binary = f->binary, .cas = lease};
+    *q = (struct wire_question){.by_lease = true, .key = f->key, .key_binary = f->binary, .cas = lease};
     if (f->offline)
         return false;
     if ((a->status == MEND_OK && a->ttl_s != MEND_TTL_UNKNOWN) || (absent && recipe->absent_ttl_s)) {
@@ -383,7 +383,6 @@ static void load_one(struct fetch *f, struct flight *flight, uint64_t lease, int
     struct wire_question q;
     if (closing_question(f, flight, lease, &had, f->call.io->now(f->call.io), &q)) {
         answer_reset(&stored);
-        q.by_lease = true;
         tell_cache(f, &q, &stored);
         if (q.verb == WIRE_CAS || q.verb == WIRE_ADD)
             f->a->cas = stored.status == MEND_OK ? stored.cas : 0;

@@ -365,6 +365,13 @@ static int count_load(void *context, mend_bytes key, mend_loaded *out, int left_
     return mend_loaded_set(out, key);
 }
 
+static int count_loads(void *context, const mend_bytes *keys, mend_loaded *out, size_t n, int left_ms)
+{
+    for (size_t i = 0; i < n; i++)
+        count_load(context, keys[i], &out[i], left_ms);
+    return 0;
+}
+
 static void loads_are_kept_in_the_gutter(void **state)
 {
     (void)state;
@@ -404,20 +411,26 @@ static void a_classic_gutter_keeps_no_loads(void **state)
 {
     (void)state;
     mend_reply      r = MEND_REPLY;
+    mend_replies    rs = MEND_REPLIES;
     atomic_int      loads = 0;
-    mend_recipe     recipe = {.load = count_load, .context = &loads, .ttl_s = 300};
+    mend_recipe     recipe = {.load = count_load, .load_many = count_loads, .context = &loads, .ttl_s = 300};
+    mend_bytes      keys[] = {S("a"), S("b")};
     struct hostile *h = hostile_start(HOSTILE_CLASSIC);
     mend_client    *c = open_up(&MEND_CONFIG(.servers = home.name, .gutter = hostile_name(h), .timeout_ms = TIMEOUT_MS, .zombie_ms = ZOMBIE_MS));
     falls(&home, c, 0);
     must_be(MEND_OK, mend_fetch(c, S("classic"), &recipe, &r), &r);
     must_be(MEND_OK, mend_fetch(c, S("classic"), &recipe, &r), &r);
     assert_int_equal(loads, 2);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(mend_fetch_multi(c, keys, 2, &recipe, &rs), MEND_OK);
+    assert_int_equal(loads, 6);
     must_be(MEND_OK, mend_set(c, S("classic"), S("set"), NULL, &r), &r);
     must_be(MEND_OK, mend_fetch(c, S("classic"), &recipe, &r), &r);
     assert_string_equal(r.data, "set");
     is_back(&home, c);
     mend_close(c);
     mend_reply_free(&r);
+    mend_replies_free(&rs);
     hostile_stop(h);
 }
 
