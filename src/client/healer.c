@@ -826,10 +826,21 @@ static nstime trial_due(struct server *s)
     return when;
 }
 
+/* A line came to linger after the last trial: until another shows that the server goes on, it may say nothing for ever. */
+static bool lingers_unproved(const struct trial *t)
+{
+    for (const struct lingerer *at = t->lingering; at < t->lingering + LINGERING_MAX; at++)
+        if (at->link && at->until == NEVER)
+            return true;
+    return false;
+}
+
 /* Whether there is something to do about lost writes, of a server that stayed up. */
 static bool writes_wait(struct server *s, nstime now)
 {
-    return now >= s->trial->replay_at && (journal_waits(&s->journal) || (!journal_is_quiet(&s->journal) && journal_unproved(&s->journal)));
+    if (now < s->trial->replay_at)
+        return false;
+    return journal_waits(&s->journal) || (!journal_is_quiet(&s->journal) && (journal_unproved(&s->journal) || lingers_unproved(s->trial)));
 }
 
 /* They are made up for by a trial, too, which ends with their deletes. */
