@@ -39,6 +39,7 @@ struct server *call_ask(struct call *call, const mend_call *options, const struc
 mend_status multi_ask(struct mend_client *c, const struct wire_question *questions, size_t n, const mend_call *options,
                       mend_replies *rs);
 mend_status multi_refuse(struct mend_client *c, size_t n, mend_status status, const char *why, mend_replies *rs);
+void        multi_asked(mend_replies *rs, size_t i, const struct server *s); /* ...key i was then asked of this one, by itself */
 mend_status multi_verdict(const struct answer *answers, size_t n); /* what a call about many returns */
 
 /* A relative ttl as memcached wants it. */

@@ -34,7 +34,9 @@ struct fetch {
     mend_bytes          key;
     bool                binary;
     struct answer      *a;
-    mend_reply         *reply; /* NULL: of a call for many */
+    mend_reply         *reply; /* where the server's name goes; NULL: of a call for many, ... */
+    mend_replies       *many;  /* ...it is the one at... */
+    size_t              at;    /* ...this place */
     mend_source         source;
     uint32_t            ended;  /* flights, before the cache was asked */
     nstime              asked;  /* when the cache was */
@@ -107,6 +109,8 @@ static void ask_cache(struct fetch *f)
     struct server *s = call_ask(&f->call, &f->recipe->call, &q, f->large, f->a);
     if (f->reply)
         reply_server(f->reply, s);
+    else
+        multi_asked(f->many, f->at, s);
     call_unpin(&f->call);
     f->asked = f->call.now;
     f->offline = f->a->status < 0;
@@ -589,6 +593,7 @@ static void begin_many(struct many *m, const mend_bytes *keys)
         struct fetch *f = &m->ones[i].f;
         const char   *why;
         *f = *m->like;
+        f->at = i;
         f->key = keys[i];
         if (check_key(f->client, keys[i], &f->binary, &why) == MEND_OK) {
             f->key = mend_mem(memcpy(to, keys[i].data, keys[i].len), keys[i].len);
@@ -761,7 +766,7 @@ mend_status mend_fetch_multi(mend_client *c, const mend_bytes *keys, size_t n, c
 {
     const char  *why;
     mend_recipe  recipe;
-    struct fetch like = {.client = c, .recipe = &recipe};
+    struct fetch like = {.client = c, .recipe = &recipe, .many = rs};
     struct many  m = {.like = &like};
 
     if (!rs)

@@ -477,6 +477,18 @@ static void name_servers(struct multi *m, mend_replies *rs)
     }
 }
 
+/* Room was made for every name, each once; without that there is none to tell. */
+void multi_asked(mend_replies *rs, size_t i, const struct server *s)
+{
+    struct buf *names = &((struct replies_own *)rs->own)->names;
+    size_t      bytes = strlen(s->spec->name) + 1, at = 0;
+
+    while (at < names->len && strcmp(names->data + at, s->spec->name) != 0)
+        at += strlen(names->data + at) + 1;
+    bool told = at < names->len || (names->cap - names->len >= bytes && buf_add(names, s->spec->name, bytes));
+    rs->at[i].server = told ? names->data + at : "";
+}
+
 /* What a call about many returns: a bad argument first, since only the caller can mend it. */
 mend_status multi_verdict(const struct answer *answers, size_t n)
 {
