@@ -5,6 +5,9 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/wait.h>
+#include <unistd.h>
+
+#include "name.h"
 
 /* The dead process is waited for later: the kernel may take its time with that, but its port is free. */
 static void kill_first(struct world *world)
@@ -28,6 +31,31 @@ static void continue_first(struct world *world)
     memcached_resume(&world->at[0]);
 }
 
+static void or_end(bool done, const char *what)
+{
+    if (done)
+        return;
+    perror(what);
+    _exit(1);
+}
+
+/* The clients are told a name instead of an address. */
+static void name_first(struct world *world)
+{
+    or_end(name_begin(world->at[0].host), "outage: a name of its own");
+    snprintf(world->address[0], sizeof world->address[0], "%s:%d", NAME, world->at[0].port);
+}
+
+/* Where it was, nobody listens any more; the name leads to its successor as soon as that serves. */
+static void succeed_first(struct world *world)
+{
+    struct memcached *m = &world->at[0];
+
+    snprintf(m->host, sizeof m->host, "127.0.0.2");
+    memcached_restart(m);
+    or_end(name_move(m->host), "outage: where the name leads");
+}
+
 const struct fault faults[] = {
     {.id = "kill", .title = "kill -9, restarted after {away}", .why = "every connection is reset, new ones are refused",
      .servers = 1, .away_ms = 2000, .quick_away_ms = 1000, .times = 1, .begin = kill_first, .end = restart_first},
@@ -44,6 +72,9 @@ const struct fault faults[] = {
     {.id = "one-killed-twice", .title = "one of three: kill -9 twice, restarted after {away}",
      .why = "are writes that went elsewhere served later?", .servers = 3, .away_ms = 2500, .times = 2, .between_ms = 3000, .never_quick = true,
      .begin = kill_first, .end = restart_first},
+    {.id = "moved", .title = "kill -9, back at another address after {away}", .why = "as a pod of Kubernetes: its name stays the same",
+     .servers = 1, .away_ms = 2000, .quick_away_ms = 1000, .times = 1, .why_not = name_why_not, .prepare = name_first,
+     .begin = kill_first, .end = succeed_first},
 };
 const int faults_count = sizeof faults / sizeof *faults;
 

@@ -29,6 +29,7 @@ struct fault {
     int         between_ms;             /* from the end of one to the beginning of the next */
     bool        never_quick;
 
+    const char *(*why_not)(void);    /* this machine cannot have it: the reason; NULL: any can */
     void (*prepare)(struct world *); /* NULL: nothing to prepare */
     void (*begin)(struct world *);
     void (*end)(struct world *); /* returns when the server serves again, as far as we can do that */

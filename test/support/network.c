@@ -22,7 +22,7 @@ static bool loopback_is_up(void)
     return up;
 }
 
-static bool unshared(int what)
+bool namespaces_of_our_own(int what)
 {
     char     map[64];
     unsigned user = geteuid();
@@ -37,7 +37,7 @@ static bool unshared(int what)
 
 bool network_of_our_own(int more)
 {
-    return unshared(CLONE_NEWNET | more) && loopback_is_up();
+    return namespaces_of_our_own(CLONE_NEWNET | more) && loopback_is_up();
 }
 
 /* Adds (or deletes) a queue for the loopback's packets that has no room for any. */

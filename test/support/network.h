@@ -8,8 +8,10 @@
 
 #include <stdbool.h>
 
-/* The namespace, with more if wanted (flags of unshare), and its loopback, which is up. A user other than root needs a user namespace to
- * have others in. */
+/* As unshare's flags say. A user other than root needs a user namespace to have others in. */
+bool namespaces_of_our_own(int what);
+
+/* The network's, with more if wanted, and its loopback, which is up. */
 bool network_of_our_own(int more);
 
 bool network_drops(bool on); /* from now on */
