@@ -501,11 +501,12 @@ static nstime patience(const struct share *h, const struct call *call)
     return call->now < h->starved ? left / STARVED_PART : time_earlier(left / PATIENCE_PART, MS(PATIENCE_MS));
 }
 
-/* Its patience has ended. Whether it has more: it was woken late, and so may be those whom it waits for. */
-static bool starves_locked(struct share *h, const struct call *call, nstime *bored)
+/* Its patience has ended. Whether it has more, once: it was woken late, and so may be those whom it waits for. */
+static bool starves_locked(struct share *h, const struct call *call, nstime *bored, bool *stayed)
 {
-    bool late = call->now - *bored > MS(STARVED_LATE_MS);
+    bool late = !*stayed && call->now - *bored > MS(STARVED_LATE_MS);
 
+    *stayed = true;
     if (late)
         h->starved = call->now + MS(STARVED_MS);
     *bored = call->now + patience(h, call);
@@ -562,6 +563,7 @@ static enum share_result ride_and_unlock(struct share *h, struct server *s, stru
 {
     nstime bored = call->now + patience(h, call), late = call->deadline + MS(LINK_STOPPED_MS);
     bool   spared = false; /* its time is up because this process was stopped: the leader gets a moment to look */
+    bool   stayed = false; /* beyond its patience */
     bool   counted = false; /* the line that it would leave a write on */
 
     for (;;) {
@@ -598,7 +600,7 @@ static enum share_result ride_and_unlock(struct share *h, struct server *s, stru
                 return pass_and_unlock(h, s, call);
             return lead_and_unlock(h, s, call, rider->q, again, a);
         }
-        if (!seat && call->now >= bored && !starves_locked(h, call, &bored)) {
+        if (!seat && call->now >= bored && !starves_locked(h, call, &bored, &stayed)) {
             unqueue_locked(h, rider);
             pthread_mutex_unlock(&h->lock);
             return SHARE_ELSEWHERE;
