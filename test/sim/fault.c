@@ -8,6 +8,8 @@ const struct fault_kind fault_kinds[FAULTS] = {
     [FAULT_MOVED]          = {"servers", "moved"},
     [FAULT_TRIALS_ONLY]    = {"servers", "answers trials only"},
     [FAULT_LIST]           = {"servers", "another list"},
+    [FAULT_FLUSHED]        = {"servers", "flushed by another client"},
+    [FAULT_LEASE_TAKEN]    = {"servers", "a lease taken by another client"},
 
     [FAULT_NETWORK_CUT]    = {"network", "cut"},
     [FAULT_REFUSED]        = {"network", "dial refused"},

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "client/life.h"
+#include "sim/loads.h"
 #include "sim/net.h"
 #include "sim/oracle.h"
 
@@ -31,13 +32,17 @@ struct watched { /* a server, as the oracle of times sees it */
     uint64_t executed;         /* ...as it had executed so much, ... */
     uint64_t falls;            /* ...and had fallen so often */
     bool     listed;           /* it is in the list of servers... */
-    nstime   listed_since;
+    nstime   listed_since;     /* ...since then */
+    bool     classic;          /* it was taken for a classic one at some time: there are no leases then */
+    uint64_t accepted;         /* so many overflows of its journal were accepted... */
+    nstime   accepted_at;      /* ...as it was last then */
 };
 
 struct life_now {
     struct dream  *dream;
     struct net    *net;
     struct oracle *oracle;
+    struct loads  *loads; /* NULL: nothing is fetched */
     mend_client   *client;
 
     unsigned servers, callers, calls_each;
@@ -68,6 +73,7 @@ struct life_now {
     mend_on_overflow on_overflow;
     nstime         lost_at[ORACLE_KEYS], lost_latest; /* when the last call for a write of it ended that failed; NEVER: none did */
     bool           calm, closing;
+    bool           operated; /* somebody is there who accepts what was refused */
     nstime         all_up_at; /* since when every server has been up, as the healer's rounds saw it; NEVER: one is not */
     unsigned       slow[CALLERS_MAX][NET_SERVERS_MAX]; /* slow calls in this outage */
 };
@@ -79,6 +85,8 @@ struct caller {
     mend_replies     replies;
     char            *value;  /* one of ours */
     char            *values; /* MANY_MAX of them */
+    uint32_t         writes; /* the keys that its call writes, as bits */
+    struct fetcher   fetcher;
 };
 
 /* ---- Memory: counted, and running out ---- */
@@ -211,7 +219,7 @@ static void draw(struct life_now *l)
     l->journal_keys_max = dream_below(d, 5) ? 0 : 1 + (int)dream_below(d, 4);
     l->journal_bytes_max = dream_below(d, 8) ? 0 : 1 + (int64_t)dream_below(d, 1000);
     l->resolve_s = dream_below(d, 3) ? 1 : dream_below(d, 2) ? 0 : MEND_ZERO;
-    l->on_overflow = dream_below(d, 2) ? MEND_ON_OVERFLOW_FLUSH : MEND_ON_OVERFLOW_SERVE;
+    l->on_overflow = (mend_on_overflow)dream_below(d, 3);
     for (unsigned i = 0; i < ORACLE_KEYS; i++)
         l->lost_at[i] = NEVER;
     bool binary = true;
@@ -242,6 +250,8 @@ static void draw(struct life_now *l)
     l->changes = l->servers > 1 && !l->gutters && dream_below(d, 3) == 0;
     if (l->changes)
         oracle_keys_move(l->oracle);
+    else if (dream_below(d, 3)) /* what fetches may say of keys that move, loads does not know */
+        l->loads = loads_new(d, l->oracle, l->timeout_ms);
 }
 
 static unsigned server_named(const struct life_now *l, const char *name)
@@ -324,13 +334,32 @@ static void join(struct life_now *l, unsigned server)
     watch(l);
 }
 
+/* Another process has missed a key, and is to load it; which it may never do. */
+static void take_lease(struct life_now *l, unsigned server)
+{
+    unsigned   first = (unsigned)dream_below(l->dream, ORACLE_KEYS / 2), key = first;
+    char       request[64];
+    mend_bytes name;
+
+    do { /* the next that lives there, and that may be said as it is */
+        key = (key + 1) % (ORACLE_KEYS / 2);
+        name = oracle_key(l->oracle, key);
+    } while (key != first && (!oracle_lives_on(l->oracle, key, server) || memchr(name.data, ' ', name.len)));
+    if (!oracle_lives_on(l->oracle, key, server) || memchr(name.data, ' ', name.len))
+        return;
+    bool     in_gutter = server >= l->servers - l->gutters;
+    unsigned most_s = in_gutter ? (unsigned)l->gutter_ttl_s : 3;
+    snprintf(request, sizeof request, "mg %.*s v N%u\r\n", (int)name.len, (const char *)name.data, 1 + (unsigned)dream_below(l->dream, most_s));
+    net_other(l->net, server, request, FAULT_LEASE_TAKEN);
+}
+
 static void break_something(struct life_now *l, unsigned server)
 {
     struct dream *d = l->dream;
 
     if (l->calm)
         return;
-    unsigned what = (unsigned)dream_below(d, 8);
+    unsigned what = (unsigned)dream_below(d, l->loads ? 11 : 9);
     if (l->local[server] && (what == 4 || what == 5)) /* neither cut off nor moved */
         what = 2;
     switch (what) {
@@ -363,6 +392,13 @@ static void break_something(struct life_now *l, unsigned server)
     case 7:
         net_only_trials(l->net, server, true);
         after(l, dream_between(d, MS(1), MS(400)), answer_all, server);
+        break;
+    case 8:
+        net_other(l->net, server, "flush_all\r\n", FAULT_FLUSHED);
+        break;
+    case 9:
+    case 10:
+        take_lease(l, server);
         break;
     }
     watch(l);
@@ -401,6 +437,7 @@ static void list_in_force(struct life_now *l, const char *list, unsigned which)
         if (listed && !w->listed) {
             w->listed_since = w->back = dream_now(l->dream);
             w->run = w->longest_run = 0;
+            w->accepted = 0;
             for (unsigned c = 0; c < CALLERS_MAX; c++)
                 l->slow[c][i] = 0;
         }
@@ -480,6 +517,7 @@ struct span {
     nstime     stalled;
     nstime     most; /* that it may take */
     mend_state state[NET_SERVERS_MAX]; /* of each server, when it began */
+    uint64_t   overflows[NET_SERVERS_MAX];
     uint64_t   executed[NET_SERVERS_MAX];
 };
 
@@ -488,6 +526,7 @@ struct told {
     const struct life_now *life;
     mend_state state[NET_SERVERS_MAX];
     uint64_t   falls[NET_SERVERS_MAX], overflows[NET_SERVERS_MAX];
+    bool       classic[NET_SERVERS_MAX];
 };
 
 static void note_server(const mend_server *s, void *arg)
@@ -498,6 +537,7 @@ static void note_server(const mend_server *s, void *arg)
     told->state[i] = s->state;
     told->falls[i] = s->falls;
     told->overflows[i] = s->journal_overflows;
+    told->classic[i] = strcmp(s->protocol, "classic") == 0;
 }
 
 static struct told ask_servers(const struct life_now *l)
@@ -515,13 +555,14 @@ static struct span begin(struct caller *c)
 
     l->calls++;
     memcpy(s.state, told.state, sizeof s.state);
+    memcpy(s.overflows, told.overflows, sizeof s.overflows);
     memcpy(s.home, l->home, sizeof s.home);
     for (unsigned i = 0; i < l->servers; i++)
         s.executed[i] = net_executed(l->net, i);
     return s;
 }
 
-static unsigned server_of_reply(struct life_now *l, const mend_reply *r)
+static unsigned server_of_reply(const struct life_now *l, const mend_reply *r)
 {
     return server_named(l, r->server);
 }
@@ -537,6 +578,21 @@ static bool crowded(const struct life_now *l, unsigned server, bool few_calls)
     return !few_calls || net_round_trip(l->net, server) * ROUND_TRIPS * l->callers > MS(l->timeout_ms);
 }
 
+static nstime settling(const struct life_now *l);
+
+static bool waits_for_accept(struct life_now *l, unsigned server)
+{
+    return ask_servers(l).overflows[server] > l->at[server].accepted;
+}
+
+/* It is to be accepted, or has been so lately that it may not yet be back. */
+static bool is_refused(struct life_now *l, unsigned server)
+{
+    if (l->on_overflow != MEND_ON_OVERFLOW_REFUSE || server == l->servers)
+        return false;
+    return waits_for_accept(l, server) || dream_now(l->dream) < l->at[server].accepted_at + settling(l);
+}
+
 static bool excused(struct life_now *l, const mend_reply *r)
 {
     unsigned server = server_of_reply(l, r);
@@ -545,6 +601,8 @@ static bool excused(struct life_now *l, const mend_reply *r)
         return l->binary;
     if (r->status == MEND_E_MEMORY)
         return l->memory_fails;
+    if (r->status == MEND_E_DOWN && is_refused(l, server))
+        return true;
     if (r->status == MEND_E_BUSY || r->status == MEND_E_TIMEOUT) /* it had a turn, but late */
         return server < l->servers && crowded(l, server, l->calm);
     return false;
@@ -581,18 +639,34 @@ static void note_write(struct life_now *l, unsigned key, mend_status status)
 }
 
 /* Since when what was written must not be stale in this answer: its server knows its lost writes, all of them, since the key
- * came to live there. */
-static nstime fresh_since(struct life_now *l, unsigned key, unsigned server)
+ * came to live there. Of what was read for another thread, it is not told from which of the key's two servers. */
+static nstime fresh_since(struct life_now *l, unsigned key, const mend_reply *r)
 {
-    return (l->gutters || l->home[key] == server) && ask_servers(l).overflows[server] == 0 ? l->home_since[key] : NEVER;
+    struct told told = ask_servers(l);
+    unsigned    server = server_of_reply(l, r);
+    bool        either = l->gutters && !r->cas && (r->source == MEND_SOURCE_CACHE || r->source == MEND_SOURCE_STALE);
+    bool        known = server < l->servers && (l->gutters || l->home[key] == server);
+
+    for (unsigned i = 0; i < l->servers; i++)
+        if (either || i == server)
+            known = known && told.overflows[i] == 0 && !(l->loads && l->at[i].classic);
+    return known ? l->home_since[key] : NEVER;
 }
 
-static void check_read(struct life_now *l, unsigned key, const mend_reply *r, nstime began)
+/* Whether its journal had been torn when the call began, is to be accepted, and was not until now. */
+static bool refused(const struct life_now *l, const struct span *s, unsigned server)
+{
+    bool stayed = l->at[server].listed && l->at[server].listed_since <= s->began; /* one that came back begins as new */
+    return stayed && l->on_overflow == MEND_ON_OVERFLOW_REFUSE && s->overflows[server] > l->at[server].accepted;
+}
+
+/* A read has been answered by a server that nobody has accepted. */
+static void check_refused(struct life_now *l, const mend_reply *r, const struct span *s, const char *what)
 {
     unsigned server = server_of_reply(l, r);
 
-    if (server < l->servers)
-        oracle_read(l->oracle, key, server, r, began, fresh_since(l, key, server));
+    if (r->status >= 0 && server < l->servers && refused(l, s, server))
+        dream_fail(l->dream, "a %s was answered by server %u, which has lost more writes than are known, and nobody has accepted that", what, server);
 }
 
 /* After a while in which the process was stopped, we may have taken our own absence for a server's. */
@@ -652,6 +726,15 @@ static void check_cost(struct caller *c, const mend_reply *r, const struct span 
     if (l->at[server].gone_since != NEVER && l->at[server].gone_since <= s->began && took > MS(l->timeout_ms) / 2 && r->status < 0 && !l->poor &&
         ++l->slow[c->number][server] > slow_most(l))
         dream_fail(l->dream, "caller %u had %u slow calls in one outage of server %u", c->number, l->slow[c->number][server], server);
+}
+
+/* The next call writes this key. */
+static void will_write(struct caller *c, unsigned key)
+{
+    if (!c->life->loads || c->writes >> key & 1)
+        return;
+    c->writes |= 1u << key;
+    loads_writing(c->life->loads, 1u << key);
 }
 
 static void note_failure(struct watched *w, const struct span *s, unsigned links)
@@ -739,6 +822,10 @@ static void check_time(struct caller *c, const struct span *s, const char *what)
     struct life_now *l = c->life;
     nstime           took = dream_now(l->dream) - s->began, most = s->most + l->stalled - s->stalled;
 
+    if (c->writes)
+        loads_written(l->loads, c->writes);
+    c->writes = 0;
+
     if (took > most)
         dream_fail(l->dream, "%s took %.3f ms, and its deadline was %.3f", what, (double)took / 1e6, (double)most / 1e6);
 }
@@ -778,6 +865,20 @@ static mend_call own_time(struct caller *c, struct span *s)
     return call;
 }
 
+/* To the classic protocol the stub of a lease, which a server that speaks both has, is an empty hit. */
+static bool is_stub(const struct life_now *l, const mend_reply *r)
+{
+    unsigned server = server_of_reply(l, r);
+    return l->loads && r->status == MEND_OK && r->len == 0 && server < l->servers && l->at[server].classic;
+}
+
+static void read_said(struct life_now *l, unsigned key, const mend_reply *r, const struct span *s)
+{
+    check_refused(l, r, s, "get");
+    if (!is_stub(l, r))
+        oracle_read(l->oracle, key, r, s->began, fresh_since(l, key, r));
+}
+
 static void get(struct caller *c, unsigned key)
 {
     struct life_now *l = c->life;
@@ -785,6 +886,7 @@ static void get(struct caller *c, unsigned key)
     mend_bytes       k = oracle_key(l->oracle, key);
 
     if (dream_below(l->dream, 6) == 0) {
+        will_write(c, key);
         mend_get_and_touch(l->client, k, 0, &c->reply);
         if (l->gutters)
             note_write(l, key, c->reply.status);
@@ -794,7 +896,7 @@ static void get(struct caller *c, unsigned key)
     }
     check_time(c, &s, "get");
     check_reply(c, &c->reply, &s, "get", key, true);
-    check_read(l, key, &c->reply, s.began);
+    read_said(l, key, &c->reply, &s);
 }
 
 /* A call for many that has to make room for its replies may find that there is none, from some point of it on. */
@@ -858,7 +960,7 @@ static void get_multi(struct caller *c)
     if (!end_many(c, &s, status, n, keys, "get_multi"))
         return;
     for (unsigned i = 0; i < n; i++)
-        check_read(l, keys[i], &c->replies.at[i], s.began);
+        read_said(l, keys[i], &c->replies.at[i], &s);
 }
 
 static void forget_multi(struct caller *c)
@@ -867,6 +969,8 @@ static void forget_multi(struct caller *c)
     mend_bytes  bytes[MANY_MAX];
     unsigned    n = draw_keys(c, keys, bytes, ORACLE_KEYS / 2);
     struct span s = begin_many(c);
+    for (unsigned i = 0; i < n; i++)
+        will_write(c, keys[i]);
     mend_status status = mend_delete_multi(c->life->client, bytes, n, &c->replies);
 
     bool came = end_many(c, &s, status, n, keys, "delete_multi");
@@ -886,6 +990,7 @@ static void set(struct caller *c, unsigned key)
     struct span      s = begin(c);
 
     store.call = own_time(c, &s);
+    will_write(c, key);
     switch (dream_below(l->dream, 6)) {
     case 0:
         mend_add(l->client, k, value, &store, &c->reply);
@@ -920,6 +1025,8 @@ static void set_multi(struct caller *c)
         items[i] = (mend_item){bytes[i], oracle_value(l->oracle, versions[i], c->values + i * (ORACLE_VALUE_MAX + 64)), {0}};
     }
     struct span s = begin_many(c);
+    for (unsigned i = 0; i < n; i++)
+        will_write(c, keys[i]);
     mend_status status = mend_set_multi(l->client, items, n, &c->replies);
     bool came = end_many(c, &s, status, n, keys, "set_multi");
     for (unsigned i = 0; i < n; i++) {
@@ -934,6 +1041,7 @@ static void forget(struct caller *c, unsigned key)
     struct life_now *l = c->life;
     struct span      s = begin(c);
 
+    will_write(c, key);
     mend_delete(l->client, oracle_key(l->oracle, key), &c->reply);
     check_time(c, &s, "delete");
     note_write(c->life, key, c->reply.status);
@@ -947,6 +1055,8 @@ static void touch(struct caller *c, unsigned key)
     struct span      s = begin(c);
     bool             exists = dream_below(l->dream, 2) == 0;
 
+    if (!exists)
+        will_write(c, key);
     if (exists)
         mend_exists(l->client, oracle_key(l->oracle, key), &c->reply);
     else
@@ -977,6 +1087,8 @@ static void flush(struct caller *c)
     struct life_now *l = c->life;
     struct span      s = begin(c);
 
+    for (unsigned key = 0; key < ORACLE_KEYS; key++)
+        will_write(c, key);
     mend_flush_all(l->client, &c->reply);
     for (unsigned i = 0; i < l->servers; i++)
         l->at[i].broken = 0;
@@ -984,6 +1096,95 @@ static void flush(struct caller *c)
     check_reply(c, &c->reply, &s, "flush_all", ORACLE_KEYS, false);
     for (unsigned i = 0; i < l->servers && c->reply.status < 0; i++)
         note_failure(&l->at[i], &s, 2); /* as ping */
+}
+
+/* What a fetch has failed at, on its way to an answer, it does not say. */
+static void note_fetch(struct caller *c)
+{
+    struct life_now *l = c->life;
+
+    for (unsigned i = 0; i < l->servers; i++) {
+        note_failure(&l->at[i], &(struct span){.began = c->fetcher.began}, 100);
+        l->at[i].broken = 0;
+    }
+}
+
+static void fetch_said(struct caller *c, unsigned key, const mend_reply *r, const struct span *s, const char *what)
+{
+    struct life_now *l = c->life;
+
+    dream_note(l->dream, "caller %u: %s of key %u: %s, source %d%s%s", c->number, what, key, mend_status_name(r->status), r->source, r->error[0] ? ": " : "", r->error);
+    if ((r->status == MEND_E_ARGUMENT && !(l->binary && key % 4 == 3)) || (r->status == MEND_E_MEMORY && !l->memory_fails))
+        dream_fail(l->dream, "%s of key %u: %s", what, key, r->error);
+    if (r->source == MEND_SOURCE_CACHE || r->source == MEND_SOURCE_STALE)
+        check_refused(l, r, s, what);
+    if (!is_stub(l, r))
+        fetch_ended(&c->fetcher, key, r, fresh_since(l, key, r));
+}
+
+static void fetch(struct caller *c, unsigned key)
+{
+    struct life_now *l = c->life;
+    mend_recipe      recipe;
+    struct span      s = begin(c);
+
+    c->fetcher.many = false;
+    fetch_begins(&c->fetcher);
+    s.most = loads_most(l->loads, 1);
+    mend_fetch(l->client, oracle_key(l->oracle, key), loads_recipe(&c->fetcher, &recipe), &c->reply);
+    note_fetch(c);
+    check_time(c, &s, "fetch");
+    fetch_said(c, key, &c->reply, &s, "fetch");
+}
+
+static void fetch_multi(struct caller *c)
+{
+    struct life_now *l = c->life;
+    unsigned         keys[MANY_MAX];
+    mend_bytes       bytes[MANY_MAX];
+    mend_recipe      recipe;
+    unsigned         n = draw_keys(c, keys, bytes, ORACLE_KEYS / 2);
+    struct span      s = begin(c);
+
+    c->fetcher.many = true;
+    fetch_begins(&c->fetcher);
+    s.most = loads_most(l->loads, n);
+    mend_status status = mend_fetch_multi(l->client, bytes, n, loads_recipe(&c->fetcher, &recipe), &c->replies);
+    note_fetch(c);
+    check_time(c, &s, "fetch_multi");
+    if (c->replies.count != n && !(status == MEND_E_MEMORY && l->memory_fails))
+        dream_fail(l->dream, "fetch_multi of %u keys returned %s, and %zu replies", n, mend_status_name(status), c->replies.count);
+    for (unsigned i = 0; i < c->replies.count && i < n; i++)
+        fetch_said(c, keys[i], &c->replies.at[i], &s, "fetch_multi");
+}
+
+static void make_stale(struct caller *c, unsigned key)
+{
+    struct life_now *l = c->life;
+    struct span      s = begin(c);
+
+    will_write(c, key);
+    mend_make_stale(l->client, oracle_key(l->oracle, key), 1 + (int)dream_below(l->dream, 3), &c->reply);
+    check_time(c, &s, "make_stale");
+    note_write(l, key, c->reply.status);
+    check_reply(c, &c->reply, &s, "make_stale", key, true);
+}
+
+/* Somebody has seen that a server is refused, and lets it in. */
+static void accept_server(struct life_now *l, unsigned server)
+{
+    struct watched *w = &l->at[server];
+    nstime          listed_since = w->listed_since;
+    uint64_t        overflows = ask_servers(l).overflows[server];
+    mend_status     status = mend_accept(l->client, net_name(l->net, server));
+
+    if (!w->listed || w->listed_since != listed_since) /* it is another by now, or none */
+        return;
+    if (status != MEND_OK && status != MEND_MISS && !l->changes)
+        dream_fail(l->dream, "accept: %s", mend_status_name(status));
+    w->accepted = overflows;
+    if (status == MEND_OK)
+        w->accepted_at = dream_now(l->dream);
 }
 
 static void ping(struct caller *c)
@@ -1007,7 +1208,7 @@ static void call_something(struct caller *c)
     struct dream *d = c->life->dream;
     unsigned      value = (unsigned)dream_below(d, ORACLE_KEYS / 2), counter = ORACLE_KEYS / 2 + (unsigned)dream_below(d, ORACLE_KEYS / 2);
 
-    switch (dream_below(d, 17)) {
+    switch (dream_below(d, c->life->loads ? 25 : 17)) {
     case 0: case 1: case 2: case 3: case 4:
         get(c, dream_below(d, 5) ? value : counter);
         break;
@@ -1037,6 +1238,15 @@ static void call_something(struct caller *c)
         break;
     case 16:
         forget_multi(c);
+        break;
+    case 17: case 18: case 19: case 20: case 21:
+        fetch(c, value);
+        break;
+    case 22: case 23:
+        fetch_multi(c);
+        break;
+    case 24:
+        make_stale(c, value);
         break;
     }
 }
@@ -1082,6 +1292,7 @@ static void check_well(struct caller *c)
         uint64_t    version = oracle_version(l->oracle, key);
         mend_bytes  value = oracle_value(l->oracle, version, c->value);
         struct span s = begin(c);
+        will_write(c, key);
         mend_set(l->client, oracle_key(l->oracle, key), value, NULL, &c->reply);
         check_time(c, &s, "set");
         check_quick(c, &s);
@@ -1141,12 +1352,21 @@ static void is_up(const mend_server *s, void *arg)
     *up &= s->state == MEND_STATE_UP || (s->state == MEND_STATE_DOUBTFUL && (s->failures == 0 || s->gutter));
 }
 
+static void note_protocols(struct life_now *l)
+{
+    struct told told = ask_servers(l);
+    for (unsigned i = 0; i < l->servers; i++)
+        l->at[i].classic |= told.classic[i];
+}
+
 /* The healer has done a round. */
 static void watch_healer(void *arg)
 {
     struct life_now *l = arg;
     bool             up = true;
 
+    if (l->loads && l->client && !l->closing)
+        note_protocols(l);
     if (!l->calm || l->closing)
         return;
     mend_servers(l->client, is_up, &up);
@@ -1218,6 +1438,25 @@ static bool everybody_ended(void *arg)
     return l->ended == l->callers;
 }
 
+static bool nobody_operates(void *arg)
+{
+    return !((struct life_now *)arg)->operated;
+}
+
+/* With MEND_ON_OVERFLOW_REFUSE: lets in what is refused, now and then; and in a world that is well, soon. */
+static void operator_main(void *arg)
+{
+    struct life_now *l = arg;
+
+    while (!l->closing) {
+        pause_until(l, dream_now(l->dream) + (l->calm ? MS(5) : dream_between(l->dream, 0, MS(500))));
+        for (unsigned i = 0; i < l->servers && !l->closing; i++)
+            if (waits_for_accept(l, i))
+                accept_server(l, i);
+    }
+    l->operated = false;
+}
+
 /* The main thread: opens, lets the callers call, and closes. */
 static void life_main(void *arg)
 {
@@ -1229,9 +1468,13 @@ static void life_main(void *arg)
     if (l->memory_fails)
         l->memory_permille = 1 + (unsigned)dream_below(l->dream, 40);
     for (unsigned i = 0; i < l->callers; i++) {
-        callers[i] = (struct caller){l, i, MEND_REPLY, MEND_REPLIES, malloc(ORACLE_VALUE_MAX + 64), malloc(MANY_MAX * (ORACLE_VALUE_MAX + 64))};
+        callers[i] = (struct caller){l, i, MEND_REPLY, MEND_REPLIES, malloc(ORACLE_VALUE_MAX + 64), malloc(MANY_MAX * (ORACLE_VALUE_MAX + 64)), 0, {.loads = l->loads}};
+        callers[i].fetcher.value = callers[i].value;
         dream_thread(l->dream, caller_main, &callers[i]);
     }
+    l->operated = l->on_overflow == MEND_ON_OVERFLOW_REFUSE;
+    if (l->operated)
+        dream_thread(l->dream, operator_main, l);
     after(l, dream_between(l->dream, 0, l->busy ? MS(50) : MS(300)), break_something, 0);
     after(l, l->chaos_ms, calm_down, 0);
     if (l->changes)
@@ -1244,6 +1487,7 @@ static void life_main(void *arg)
     if (atomic_load(&life->server_count) != l->servers)
         dream_fail(l->dream, "%u servers are in the list, and %zu are not freed", l->servers, atomic_load(&life->server_count));
     l->closing = true;
+    dream_wait(l->dream, nobody_operates, l, NEVER);
     mend_close(l->client);
     for (unsigned i = 0; i < l->callers; i++) {
         mend_reply_free(&callers[i].reply);
@@ -1287,6 +1531,7 @@ void life_run(uint64_t seed, FILE *story, struct life_report *report)
         next = at->next;
         free(at);
     }
+    loads_free(l.loads);
     oracle_free(l.oracle);
     net_free(l.net);
     dream_free(l.dream);

@@ -380,6 +380,7 @@ static bool serve_one(struct line *l)
     if (strikes(l->net, s->faults.server_error, FAULT_SERVER_ERROR)) /* before it has done anything */
         say(l, "SERVER_ERROR out of memory\r\n", 28, 0);
     else {
+        toy_time(s->memory, dream_now(l->net->dream) / MS(1000));
         toy_answer(&ask, s->dialect);
         s->executed += strcmp(ask.key, "mend:trial") != 0;
         if (l->net->executed)
@@ -556,6 +557,23 @@ void net_kill(struct net *n, unsigned server, bool memory_too)
     each_line(n, s, reset_line);
     if (memory_too)
         toy_forget_all(s->memory);
+}
+
+void net_other(struct net *n, unsigned server, const char *request, enum fault kind)
+{
+    static struct toy_ask ask;
+    struct server        *s = &n->servers[server];
+
+    if (!s->running || s->stopped)
+        return;
+    toy_parse(&ask, s->memory, s->dialect, request, strlen(request));
+    if (ask.meta && s->dialect != TOY_META && s->dialect != TOY_BARE)
+        return;
+    net_count(n, kind);
+    toy_time(s->memory, dream_now(n->dream) / MS(1000));
+    toy_answer(&ask, s->dialect);
+    n->executed(server, &ask, n->context);
+    toy_done(&ask);
 }
 
 void net_start(struct net *n, unsigned server)
@@ -1086,6 +1104,11 @@ static bool io_is_me(struct io *io, const struct io_thread *t)
     return dream_self(net_of(io)->dream) == t->thread;
 }
 
+static const void *io_me(struct io *io)
+{
+    return dream_self(net_of(io)->dream);
+}
+
 /* ---- The io: names ---- */
 
 struct io_lookup {
@@ -1233,7 +1256,7 @@ struct net *net_new(struct dream *d, unsigned servers)
         .now = io_now, .wall_s = io_wall_s, .random = io_random, .room = io_room,
         .dial = io_dial, .dialed = io_dialed, .send = io_send, .recv = io_recv, .recv_soon = io_recv_soon, .recv_now = io_recv_now, .look = io_look, .close = io_close,
         .poll = io_poll, .ring = io_ring, .wait = io_wait, .wake = io_wake, .yield = io_yield,
-        .spawn = io_spawn, .join = io_join, .is_me = io_is_me,
+        .spawn = io_spawn, .join = io_join, .is_me = io_is_me, .me = io_me,
         .address = io_address, .lookup = io_lookup, .looked_up = io_looked_up, .lookup_drop = io_lookup_drop,
         .free = io_free, .forked = io_forked,
     };

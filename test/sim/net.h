@@ -50,6 +50,7 @@ nstime             net_round_trip(const struct net *n, unsigned server);
 void               net_wall(struct net *n, int64_t seconds); /* the wall clock jumps */
 
 void net_kill(struct net *n, unsigned server, bool memory_too);
+void net_other(struct net *n, unsigned server, const char *request, enum fault kind); /* another client asks this, and hears the answer */
 void net_start(struct net *n, unsigned server);
 void net_stop(struct net *n, unsigned server, bool stopped); /* SIGSTOP, SIGCONT */
 void net_straggle(struct net *n, nstime most); /* ...after which what nobody waits for any more may be done so much later */

@@ -4,10 +4,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "client/gutter.h"
+
 /* What the server held from then on. */
 struct moment {
     nstime   when;
     uint64_t version; /* 0: nothing */
+    bool     stale;   /* it was made so */
 };
 
 /* Some write had ended then, done or failed; and the latest to begin of all that had, began then. What was over by then is stale. */
@@ -19,7 +22,6 @@ struct mark {
 struct place {
     struct moment *moments;
     size_t         count, room;
-    nstime         expires; /* a gutter's */
 };
 
 enum { HOME, GUTTER, PLACES };
@@ -41,28 +43,19 @@ struct write {
     nstime   first;  /* executed */
     uint64_t number; /* a counter's value then */
     bool     denied; /* the application was told that it was not done, and will not be */
+    bool     loaded; /* by a fetch */
     nstime   ended;  /* its call; NEVER: it has not */
 };
 
 struct oracle {
     struct dream  *dream;
     struct net    *net;
-    struct history     keys[ORACLE_KEYS];
+    struct history keys[ORACLE_KEYS];
     bool           moving; /* keys do not live anywhere for good */
     struct write  *writes; /* by version; the first is nobody's */
     size_t         write_count, write_room;
     unsigned       gutter; /* the first server that is one */
     int            gutter_ttl_s;
-    struct expiry *expiries; /* all there ever were */
-};
-
-/* An item of a gutter's that is to expire. */
-struct expiry {
-    struct oracle *oracle;
-    struct toy    *toy;
-    unsigned       key, server;
-    nstime         when;
-    struct expiry *next;
 };
 
 /* ---- Keys and values ---- */
@@ -76,7 +69,7 @@ void oracle_make_keys(struct oracle *o, bool binary)
 {
     for (unsigned i = 0; i < ORACLE_KEYS; i++) {
         struct history *h = &o->keys[i];
-        bool        odd = binary && i % 4 == 3;
+        bool            odd = binary && i % 4 == 3;
         h->key_length = (size_t)snprintf(h->key, sizeof h->key, odd ? "\x01 key %u\xff" : "key:%u", i);
     }
 }
@@ -85,6 +78,11 @@ void oracle_gutter(struct oracle *o, unsigned first, int ttl_s)
 {
     o->gutter = first;
     o->gutter_ttl_s = ttl_s;
+}
+
+static unsigned place_of(const struct oracle *o, unsigned server)
+{
+    return server >= o->gutter ? GUTTER : HOME;
 }
 
 mend_bytes oracle_key(struct oracle *o, unsigned key)
@@ -105,6 +103,32 @@ uint64_t oracle_version(struct oracle *o, unsigned key)
         length = least + dream_below(o->dream, ORACLE_VALUE_MAX - least);
     o->writes[o->write_count] = (struct write){.key = key, .length = length, .ended = NEVER};
     return o->write_count++;
+}
+
+static unsigned key_named(struct oracle *o, const char *key, size_t length)
+{
+    unsigned i = 0;
+    while (i < ORACLE_KEYS && !(o->keys[i].key_length == length && memcmp(o->keys[i].key, key, length) == 0))
+        i++;
+    return i;
+}
+
+bool oracle_lives_on(const struct oracle *o, unsigned key, unsigned server)
+{
+    return o->keys[key].lives[place_of(o, server)] == (int)server;
+}
+
+unsigned oracle_key_number(struct oracle *o, mend_bytes key)
+{
+    return key_named(o, key.data, key.len);
+}
+
+uint64_t oracle_loaded(struct oracle *o, unsigned key)
+{
+    uint64_t version = oracle_version(o, key);
+    o->writes[version].ended = dream_now(o->dream);
+    o->writes[version].loaded = true;
+    return version;
 }
 
 mend_bytes oracle_value(struct oracle *o, uint64_t version, char *buffer)
@@ -137,27 +161,22 @@ void oracle_keys_move(struct oracle *o)
 
 /* ---- History ---- */
 
-static void remember(struct oracle *o, struct place *at, uint64_t version)
+static void remember(struct oracle *o, struct place *at, uint64_t version, bool stale)
 {
-    if (at->count && at->moments[at->count - 1].version == version)
+    if (at->count && at->moments[at->count - 1].version == version && at->moments[at->count - 1].stale == stale)
         return;
     if (at->count == at->room) {
         at->room = at->room * 2 + 16;
         at->moments = realloc(at->moments, at->room * sizeof *at->moments);
     }
-    at->moments[at->count++] = (struct moment){dream_now(o->dream), version};
+    at->moments[at->count++] = (struct moment){dream_now(o->dream), version, stale};
 }
 
-static unsigned place_of(const struct oracle *o, unsigned server)
-{
-    return server >= o->gutter ? GUTTER : HOME;
-}
-
-/* Whether the server held this version at some moment since `began`. */
-static bool held(const struct place *at, uint64_t version, nstime began)
+/* Whether the server held this version at some moment since `began`; so: as one that was made stale, or as one that was not. */
+static bool held_so(const struct place *at, uint64_t version, nstime began, bool fresh, bool stale)
 {
     for (size_t i = at->count; i-- > 0;) {
-        if (at->moments[i].version == version)
+        if (at->moments[i].version == version && (at->moments[i].stale ? stale : fresh))
             return true;
         if (at->moments[i].when < began)
             return false;
@@ -165,12 +184,9 @@ static bool held(const struct place *at, uint64_t version, nstime began)
     return false;
 }
 
-static unsigned key_named(struct oracle *o, const char *key, size_t length)
+static bool held(const struct place *at, uint64_t version, nstime began)
 {
-    unsigned i = 0;
-    while (i < ORACLE_KEYS && !(o->keys[i].key_length == length && memcmp(o->keys[i].key, key, length) == 0))
-        i++;
-    return i;
+    return held_so(at, version, began, true, true);
 }
 
 /* Counters are told by the version of the count that made them so: what they hold is its number. */
@@ -194,50 +210,36 @@ static void note_execution(struct oracle *o, uint64_t version, uint64_t number)
     w->number = number;
 }
 
-/* ---- What expires ---- */
-
-static void expire(void *arg)
+/* What the server holds now. */
+static void look_at(struct oracle *o, unsigned key, unsigned server, const struct toy *toy)
 {
-    struct expiry *e = arg;
-    struct history *h = &e->oracle->keys[e->key];
+    struct history *h = &o->keys[key];
+    size_t          length = 0;
+    const char     *value = toy_get(toy, h->key, h->key_length, &length);
+    int64_t         left_s = toy_left_s(toy, h->key, h->key_length);
 
-    if (h->on[e->server].expires != e->when) /* it was stored anew */
-        return;
-    toy_forget(e->toy, h->key, h->key_length);
-    if (!oracle_is_counter(e->key))
-        remember(e->oracle, &h->on[e->server], 0);
+    if (place_of(o, server) == GUTTER && value && (left_s < 0 || left_s > o->gutter_ttl_s))
+        dream_fail(o->dream, "key %u is to live for %lld s in a gutter, and may for %d", key, (long long)left_s, o->gutter_ttl_s);
+    if (!oracle_is_counter(key))
+        remember(o, &h->on[server], value ? version_of(o, key, value, length) : 0, toy_stale(toy, h->key, h->key_length));
 }
 
-/* The time that a request gives an item to live; NULL: none, an item that is there keeps its own. */
-static const char *ttl_of(const struct toy_ask *ask)
+/* What this request stores. */
+static void stored(struct oracle *o, unsigned key, unsigned server, const struct toy_ask *ask)
 {
-    const char *mode = toy_flag(ask, 'M');
+    char *copy = malloc(ask->body_length + 1);
 
-    if (toy_is(ask, "ma"))
-        return toy_flag(ask, 'N');
-    if (toy_is(ask, "ms mg") && !(mode && (*mode == 'A' || *mode == 'P')))
-        return toy_flag(ask, 'T') || toy_is(ask, "mg") ? toy_flag(ask, 'T') : "0";
-    if (toy_is(ask, "set add replace cas"))
-        return ask->word[3];
-    return toy_is(ask, "touch") ? ask->word[2] : toy_is(ask, "gats") ? ask->word[1] : NULL;
-}
-
-static void lives_so_long(struct oracle *o, unsigned key, unsigned server, const struct toy_ask *ask)
-{
-    const char *ttl_s = ttl_of(ask);
-
-    if (!ttl_s)
-        return;
-    long seconds = strtol(ttl_s, NULL, 10);
-    if (seconds < 1 || seconds > o->gutter_ttl_s) {
-        dream_fail(o->dream, "key %u is to live for %ld s in a gutter, and may for %d", key, seconds, o->gutter_ttl_s);
+    memcpy(copy, ask->body, ask->body_length);
+    copy[ask->body_length] = '\0';
+    uint64_t version = version_of(o, key, copy, ask->body_length);
+    free(copy);
+    if (!version) {
+        dream_fail(o->dream, "a server was sent a value that nobody wrote, for key %u", key);
         return;
     }
-    struct expiry *e = malloc(sizeof *e);
-    *e = (struct expiry){o, ask->toy, key, server, dream_now(o->dream) + MS(1000 * seconds), o->expiries};
-    o->expiries = e;
-    o->keys[key].on[server].expires = e->when;
-    dream_at(o->dream, e->when, expire, e);
+    note_execution(o, version, 0);
+    if (o->writes[version].loaded && place_of(o, server) == GUTTER && !toy_flag(ask, 'C'))
+        dream_fail(o->dream, "a load of key %u was kept in a gutter without a lease of that", key);
 }
 
 static void executed_on(struct oracle *o, unsigned key, unsigned server, const struct toy_ask *ask)
@@ -251,18 +253,8 @@ static void executed_on(struct oracle *o, unsigned key, unsigned server, const s
             note_execution(o, delta, strtoull(value, NULL, 10));
         return;
     }
-    if (ask->body) {
-        char *copy = malloc(ask->body_length + 1);
-        memcpy(copy, ask->body, ask->body_length);
-        copy[ask->body_length] = '\0';
-        uint64_t version = version_of(o, key, copy, ask->body_length);
-        free(copy);
-        if (version)
-            note_execution(o, version, 0);
-        else
-            dream_fail(o->dream, "a server was sent a value that nobody wrote, for key %u", key);
-    }
-    remember(o, &o->keys[key].on[server], value ? version_of(o, key, value, length) : 0);
+    if (ask->body_length) /* an empty one is a loader's, who says that there is no such thing */
+        stored(o, key, server, ask);
 }
 
 static void check_place(struct oracle *o, unsigned key, unsigned server)
@@ -281,8 +273,10 @@ void oracle_executed(unsigned server, const struct toy_ask *ask, void *arg)
     dream_note(o->dream, "server %u executes %s %.*s", server, ask->words ? ask->word[0] : "", (int)(ask->key_length < 32 ? ask->key_length : 32), ask->key);
     for (int i = 1; i < ask->words && toy_is(ask, "gets"); i++) {
         unsigned key = key_named(o, ask->word[i], strlen(ask->word[i]));
-        if (key < ORACLE_KEYS)
-            check_place(o, key, server);
+        if (key == ORACLE_KEYS)
+            continue;
+        check_place(o, key, server);
+        look_at(o, key, server, ask->toy); /* it may have expired */
     }
     if (toy_is(ask, "flush_all"))
         oracle_lost(o, server);
@@ -290,16 +284,15 @@ void oracle_executed(unsigned server, const struct toy_ask *ask, void *arg)
     if (key == ORACLE_KEYS)
         return;
     check_place(o, key, server);
-    if (place_of(o, server) == GUTTER)
-        lives_so_long(o, key, server, ask);
     executed_on(o, key, server, ask);
+    look_at(o, key, server, ask->toy);
 }
 
 void oracle_lost(struct oracle *o, unsigned server)
 {
     for (unsigned i = 0; i < ORACLE_KEYS; i++)
         if (!oracle_is_counter(i))
-            remember(o, &o->keys[i].on[server], 0);
+            remember(o, &o->keys[i].on[server], 0, false);
 }
 
 /* ---- What callers were told ---- */
@@ -329,12 +322,39 @@ static bool superseded(const struct oracle *o, const struct history *h, uint64_t
     return false;
 }
 
-void oracle_read(struct oracle *o, unsigned key, unsigned server, const mend_reply *r, nstime began, nstime fresh_since)
+/* ...and where it lives, as the cas of a hit says, which is that of whoever read it. */
+static unsigned read_from(const mend_reply *r)
 {
-    const struct place *at = &o->keys[key].on[server];
+    return r->cas >= GUTTER_CAS ? GUTTER : HOME;
+}
+
+/* The server that a reply names. Where there was no memory for names, that of the key's two which it can be from; NET_SERVERS_MAX: it is not known. */
+static unsigned answered_by(const struct oracle *o, unsigned key, const mend_reply *r)
+{
+    const struct history *h = &o->keys[key];
+
+    for (unsigned i = 0; i < net_servers(o->net); i++)
+        if (strcmp(net_name(o->net, i), r->server) == 0)
+            return i;
+    bool known = !o->moving && (r->status == MEND_OK || o->gutter == NET_SERVERS_MAX);
+    return known && h->lives[read_from(r)] >= 0 ? (unsigned)h->lives[read_from(r)] : NET_SERVERS_MAX;
+}
+
+/* The name and the cas agree. */
+static void check_named(const struct oracle *o, unsigned key, const mend_reply *r)
+{
+    if (r->server[0] && read_from(r) != place_of(o, answered_by(o, key, r)))
+        dream_fail(o->dream, "a hit of key %u on %s, the cas of which says otherwise", key, r->server);
+}
+
+void oracle_read(struct oracle *o, unsigned key, const mend_reply *r, nstime began, nstime fresh_since)
+{
+    const struct history *h = &o->keys[key];
+    unsigned              server = answered_by(o, key, r);
+    bool                  known = server < NET_SERVERS_MAX;
 
     if (r->status == MEND_MISS) {
-        if (!oracle_is_counter(key) && !held(at, 0, began))
+        if (!oracle_is_counter(key) && known && !held(&h->on[server], 0, began))
             dream_fail(o->dream, "a miss of key %u, which was there all the time", key);
         return;
     }
@@ -342,6 +362,7 @@ void oracle_read(struct oracle *o, unsigned key, unsigned server, const mend_rep
         return;
     if (r->cas == 0)
         dream_fail(o->dream, "a hit without a cas, of key %u", key);
+    check_named(o, key, r);
     if (oracle_is_counter(key)) {
         if (r->len == 0 || strspn(r->data, "0123456789 ") != r->len)
             dream_fail(o->dream, "counter %u is not a number: %.40s", key, r->data);
@@ -350,10 +371,65 @@ void oracle_read(struct oracle *o, unsigned key, unsigned server, const mend_rep
     uint64_t version = version_of(o, key, r->data, r->len);
     if (!version)
         dream_fail(o->dream, "a wrong answer for key %u: %zu bytes, %.60s", key, r->len, r->data);
-    else if (!held(at, version, began))
+    else if (known && !held(&h->on[server], version, began))
         dream_fail(o->dream, "version %llu of key %u, which the server did not hold during the call", (unsigned long long)version, key);
-    else if (o->writes[version].ended >= fresh_since && superseded(o, &o->keys[key], version, began))
+    else if (o->writes[version].ended >= fresh_since && superseded(o, h, version, began))
         dream_fail(o->dream, "a stale answer for key %u: version %llu, and a later write of it had ended before", key, (unsigned long long)version);
+}
+
+/* Whether a write had ended between what a loader has read and a call that began then. */
+static bool overtaken(const struct oracle *o, const struct history *h, uint64_t version, nstime began)
+{
+    for (size_t i = h->mark_count; i-- > 0;)
+        if (h->marks[i].ended < began)
+            return h->marks[i].ended > o->writes[version].ended;
+    return false;
+}
+
+/* Whether what a fetch calls cached was so on this server since then. ages: it may be called stale without having been made so; in a
+ * gutter nothing does. */
+static bool was_cached_on(const struct oracle *o, const struct history *h, unsigned server, const mend_reply *r, uint64_t version, nstime since, bool ages)
+{
+    bool cached = r->source == MEND_SOURCE_CACHE, stale = r->source == MEND_SOURCE_STALE;
+    return held_so(&h->on[server], version, since, cached || (ages && place_of(o, server) == HOME), stale);
+}
+
+/* ...on its own; if another thread was answered there is no cas, and it may have been either of the key's. */
+static bool was_cached(const struct oracle *o, unsigned key, const mend_reply *r, uint64_t version, nstime since, bool ages)
+{
+    const struct history *h = &o->keys[key];
+    unsigned              server = answered_by(o, key, r);
+
+    if (r->cas)
+        return server == NET_SERVERS_MAX || was_cached_on(o, h, server, r, version, since, ages);
+    for (unsigned place = 0; place < PLACES; place++)
+        if (h->lives[place] >= 0 && was_cached_on(o, h, (unsigned)h->lives[place], r, version, since, ages))
+            return true;
+    return false;
+}
+
+uint64_t oracle_fetched(struct oracle *o, unsigned key, const mend_reply *r, nstime began, nstime before, nstime fresh_since, bool ages)
+{
+    static const char *const sources[] = {"none", "cache", "stale", "loaded", "shared", "local"};
+    const struct history    *h = &o->keys[key];
+    bool                     cached = r->source == MEND_SOURCE_CACHE || r->source == MEND_SOURCE_STALE;
+    uint64_t                 version = version_of(o, key, r->data, r->len);
+    bool                     fresh = o->writes[version].ended >= fresh_since;
+
+    if (cached && r->cas)
+        check_named(o, key, r);
+    if (!version)
+        dream_fail(o->dream, "a wrong answer to a fetch of key %u: %zu bytes, %.60s", key, r->len, r->data);
+    else if (cached && !was_cached(o, key, r, version, began - before, ages))
+        dream_fail(o->dream, "version %llu of key %u, which the server did not hold so during the fetch (%s)", (unsigned long long)version, key,
+                   sources[r->source]);
+    else if (fresh && superseded(o, h, version, began))
+        dream_fail(o->dream, "a stale answer to a fetch of key %u (%s): version %llu, and a later write of it had ended before", key, sources[r->source],
+                   (unsigned long long)version);
+    else if (fresh && (r->source == MEND_SOURCE_SHARED || r->source == MEND_SOURCE_LOCAL) && overtaken(o, h, version, began))
+        dream_fail(o->dream, "an old answer to a fetch of key %u (%s): version %llu, while the load of which a write ended", key, sources[r->source],
+                   (unsigned long long)version);
+    return version;
 }
 
 /* A failed write says truthfully whether it may have been done. */
@@ -419,7 +495,7 @@ struct oracle *oracle_new(struct dream *d, struct net *n)
         for (unsigned k = 0; k < PLACES; k++)
             o->keys[i].lives[k] = -1;
         for (unsigned k = 0; k < NET_SERVERS_MAX; k++)
-            remember(o, &o->keys[i].on[k], 0);
+            remember(o, &o->keys[i].on[k], 0, false);
     }
     oracle_make_keys(o, false);
     oracle_version(o, 0);
@@ -433,10 +509,6 @@ void oracle_free(struct oracle *o)
         for (unsigned k = 0; k < NET_SERVERS_MAX; k++)
             free(o->keys[i].on[k].moments);
         free(o->keys[i].marks);
-    }
-    for (struct expiry *e = o->expiries, *next; e; e = next) {
-        next = e->next;
-        free(e);
     }
     free(o->writes);
     free(o);

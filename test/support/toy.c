@@ -13,12 +13,15 @@ struct item {
     size_t   length;
     uint32_t flags;
     uint64_t cas;
+    int64_t  expires_s; /* 0: never */
+    bool     stale, won; /* by md I; somebody was told to load it */
 };
 
 struct toy {
     struct item *item;
     size_t       items, room;
     uint64_t     cas;
+    int64_t      now_s;
 };
 
 /* ---- Words --------------------------------------------------------------------------------- */
@@ -110,6 +113,8 @@ static struct item *store(struct toy *t, const char *key, size_t key_length, con
     item->length = length;
     item->flags = flags;
     item->cas = ++t->cas;
+    item->expires_s = 0;
+    item->stale = item->won = false;
     return item;
 }
 
@@ -126,11 +131,26 @@ void toy_forget_all(struct toy *t)
         forget(t, &t->item[0]);
 }
 
-void toy_forget(struct toy *t, const char *key, size_t key_length)
+void toy_time(struct toy *t, int64_t now_s)
 {
-    struct item *item = find(t, key, key_length);
-    if (item)
-        forget(t, item);
+    if (t->now_s == now_s)
+        return;
+    t->now_s = now_s;
+    for (size_t i = t->items; i-- > 0;)
+        if (t->item[i].expires_s && t->item[i].expires_s <= now_s)
+            forget(t, &t->item[i]);
+}
+
+/* When what has this ttl is gone. Unix times, over 30 days, are far off. */
+static int64_t expiry(const struct toy *t, const char *ttl)
+{
+    int64_t s = ttl ? strtoll(ttl, NULL, 10) : 0;
+    return s <= 0 || s > 2592000 ? 0 : t->now_s + s;
+}
+
+static int64_t left_s(const struct toy *t, const struct item *item)
+{
+    return item->expires_s ? item->expires_s - t->now_s : -1;
 }
 
 /* memcached's default, and as it does: what was there before is gone. */
@@ -146,7 +166,7 @@ static bool too_large(struct toy_ask *ask)
 
 /* Stores as the command says: add, replace, append, prepend, cas, else set. NULL: it
  * would not, and *status is one of "NS" "EX" "NF". */
-static struct item *store_as(struct toy_ask *ask, char mode, uint64_t cas, uint32_t flags, const char **status)
+static struct item *store_as(struct toy_ask *ask, char mode, uint64_t cas, uint32_t flags, const char *ttl, const char **status)
 {
     struct toy  *t = ask->toy;
     struct item *item = find(t, ask->key, ask->key_length);
@@ -154,14 +174,19 @@ static struct item *store_as(struct toy_ask *ask, char mode, uint64_t cas, uint3
     if ((cas && (!item || item->cas != cas)) || (mode == 'E' && item) || (strchr("RAP", mode) && !item))
         return NULL;
     *status = "HD";
-    if (mode != 'A' && mode != 'P')
-        return store(t, ask->key, ask->key_length, ask->body, ask->body_length, flags);
+    if (mode != 'A' && mode != 'P') {
+        item = store(t, ask->key, ask->key_length, ask->body, ask->body_length, flags);
+        item->expires_s = expiry(t, ttl);
+        return item;
+    }
 
+    int64_t expires_s = item->expires_s;
     size_t n = item->length + ask->body_length;
     char  *both = malloc(n + 1);
     memcpy(both + (mode == 'P' ? ask->body_length : 0), item->value, item->length);
     memcpy(both + (mode == 'P' ? 0 : item->length), ask->body, ask->body_length);
     item = store(t, ask->key, ask->key_length, both, n, item->flags);
+    item->expires_s = expires_s;
     free(both);
     return item;
 }
@@ -176,7 +201,8 @@ static void count_by(struct toy *t, struct item *item, bool down, uint64_t delta
     uint64_t was = strtoull(item->value, NULL, 10);
     char     text[32];
     int      n = snprintf(text, sizeof text, "%llu", (unsigned long long)(!down ? was + delta : was < delta ? 0 : was - delta));
-    store(t, item->key, item->key_length, text, (size_t)n, item->flags);
+    int64_t  expires_s = item->expires_s;
+    store(t, item->key, item->key_length, text, (size_t)n, item->flags)->expires_s = expires_s;
 }
 
 /* ---- What is proper ------------------------------------------------------------------------------ */
@@ -223,7 +249,7 @@ static void add_flags(struct toy_ask *ask, const struct item *item)
             break;
         case 't':
             if (item)
-                addf(ask, " t-1");
+                addf(ask, " t%lld", (long long)left_s(ask->toy, item));
             break;
         case 's':
             if (item)
@@ -231,7 +257,7 @@ static void add_flags(struct toy_ask *ask, const struct item *item)
             break;
         }
     }
-    addf(ask, "\r\n");
+    addf(ask, "%s\r\n", ask->lease);
 }
 
 void toy_echo(const struct toy_ask *ask, char *out, size_t room)
@@ -270,6 +296,7 @@ static void meta_count(struct toy_ask *ask, enum toy_dialect dialect)
     const char  *initial = toy_flag(ask, 'J'), *delta = toy_flag(ask, 'D'), *mode = toy_flag(ask, 'M');
     if (!item && toy_flag(ask, 'N')) {
         item = store(t, ask->key, ask->key_length, initial ? initial : "0", strlen(initial ? initial : "0"), 0);
+        item->expires_s = expiry(t, toy_flag(ask, 'N'));
     } else if (item && !numeric(item)) {
         addf(ask, "CLIENT_ERROR cannot increment or decrement non-numeric value\r\n");
         return;
@@ -277,6 +304,49 @@ static void meta_count(struct toy_ask *ask, enum toy_dialect dialect)
         count_by(t, item, mode && strchr("Dd-", *mode), delta ? strtoull(delta, NULL, 10) : 1);
     }
     meta_answer(ask, dialect, item ? "HD" : "NF", item);
+}
+
+/* A get, with what memcached says of leases. */
+static void meta_get(struct toy_ask *ask, enum toy_dialect dialect, struct item *item)
+{
+    struct toy *t = ask->toy;
+    const char *lease = toy_flag(ask, 'N'), *refresh = toy_flag(ask, 'R');
+
+    if (!item && lease && *lease) {
+        item = store(t, ask->key, ask->key_length, "", 0, 0);
+        item->expires_s = expiry(t, lease);
+        item->won = true;
+        ask->lease = " W";
+    } else if (item) {
+        bool due = item->stale || (refresh && item->expires_s && left_s(t, item) < strtoll(refresh, NULL, 10));
+        ask->lease = item->won ? item->stale ? " Z X" : " Z" : !due ? "" : item->stale ? " X W" : " W";
+        item->won |= due;
+        if (toy_flag(ask, 'T'))
+            item->expires_s = expiry(t, toy_flag(ask, 'T'));
+    }
+    if (!item && dialect != TOY_META)
+        addf(ask, "EN\r\n"); /* no flags with EN before 1.6.18 */
+    else
+        meta_answer(ask, dialect, item ? "HD" : "EN", item);
+}
+
+static void meta_delete(struct toy_ask *ask, enum toy_dialect dialect, struct item *item)
+{
+    const char *cas = toy_flag(ask, 'C'), *ttl = toy_flag(ask, 'T');
+
+    if (item && cas && strtoull(cas, NULL, 10) != item->cas) {
+        meta_answer(ask, dialect, "EX", NULL);
+        return;
+    }
+    meta_answer(ask, dialect, item ? "HD" : "NF", NULL);
+    if (item && !toy_flag(ask, 'I')) {
+        forget(ask->toy, item);
+    } else if (item) {
+        item->stale = true;
+        item->won = false;
+        item->cas = ++ask->toy->cas;
+        item->expires_s = ttl ? expiry(ask->toy, ttl) : item->expires_s;
+    }
 }
 
 static void meta(struct toy_ask *ask, enum toy_dialect dialect)
@@ -290,22 +360,17 @@ static void meta(struct toy_ask *ask, enum toy_dialect dialect)
     } else if (toy_flag(ask, 'b') && dialect == TOY_OLD) {
         addf(ask, "CLIENT_ERROR invalid flag\r\n");
     } else if (toy_is(ask, "mg")) {
-        if (!item && dialect != TOY_META)
-            addf(ask, "EN\r\n"); /* no flags with EN before 1.6.18 */
-        else
-            meta_answer(ask, dialect, item ? "HD" : "EN", item);
+        meta_get(ask, dialect, item);
     } else if (toy_is(ask, "ms") && too_large(ask)) {
         addf(ask, "SERVER_ERROR object too large for cache\r\n");
     } else if (toy_is(ask, "ms")) {
         uint64_t cas = (flag = toy_flag(ask, 'C')) ? strtoull(flag, NULL, 10) : 0;
         uint32_t flags = (flag = toy_flag(ask, 'F')) ? (uint32_t)strtoul(flag, NULL, 10) : 0;
         char     mode = (flag = toy_flag(ask, 'M')) && *flag ? *flag : 'S';
-        item = store_as(ask, mode, cas, flags, &status);
+        item = store_as(ask, mode, cas, flags, toy_flag(ask, 'T'), &status);
         meta_answer(ask, dialect, status, item);
     } else if (toy_is(ask, "md")) {
-        if (item)
-            forget(t, item);
-        meta_answer(ask, dialect, item ? "HD" : "NF", NULL);
+        meta_delete(ask, dialect, item);
     } else if (toy_is(ask, "ma")) {
         meta_count(ask, dialect);
     } else {
@@ -320,6 +385,8 @@ static void classic_get(struct toy_ask *ask, int first)
         struct item *item = find(ask->toy, ask->word[i], strlen(ask->word[i]));
         if (!item)
             continue;
+        if (first == 2)
+            item->expires_s = expiry(ask->toy, ask->word[1]);
         addf(ask, "VALUE %s %u %zu", ask->said_key ? ask->said_key : ask->word[i], item->flags, item->length);
         if (cas)
             addf(ask, " %llu", (unsigned long long)item->cas);
@@ -339,7 +406,7 @@ static void classic_store(struct toy_ask *ask)
     for (size_t i = 0; i < sizeof modes / sizeof *modes; i++)
         if (strcmp(ask->word[0], modes[i].command) == 0)
             mode = modes[i].mode;
-    store_as(ask, mode, cas, (uint32_t)strtoul(ask->word[2], NULL, 10), &status);
+    store_as(ask, mode, cas, (uint32_t)strtoul(ask->word[2], NULL, 10), ask->word[3], &status);
     addf(ask, "%s\r\n", strcmp(status, "HD") == 0 ? "STORED" : strcmp(status, "EX") == 0 ? "EXISTS" : strcmp(status, "NF") == 0 ? "NOT_FOUND" : "NOT_STORED");
 }
 
@@ -361,6 +428,8 @@ static void classic(struct toy_ask *ask)
             forget(t, item);
         addf(ask, item ? "DELETED\r\n" : "NOT_FOUND\r\n");
     } else if (toy_is(ask, "touch")) {
+        if (item)
+            item->expires_s = expiry(t, ask->word[2]);
         addf(ask, item ? "TOUCHED\r\n" : "NOT_FOUND\r\n");
     } else if (toy_is(ask, "incr decr") && !item) {
         addf(ask, "NOT_FOUND\r\n");
@@ -405,6 +474,18 @@ const char *toy_get(const struct toy *t, const char *key, size_t key_length, siz
     if (item)
         *length = item->length;
     return item ? item->value : NULL;
+}
+
+int64_t toy_left_s(const struct toy *t, const char *key, size_t key_length)
+{
+    const struct item *item = find(t, key, key_length);
+    return item ? left_s(t, item) : -1;
+}
+
+bool toy_stale(const struct toy *t, const char *key, size_t key_length)
+{
+    const struct item *item = find(t, key, key_length);
+    return item && item->stale;
 }
 
 /* ---- Requests --------------------------------------------------------------------------- */
@@ -458,6 +539,7 @@ size_t toy_parse(struct toy_ask *ask, struct toy *t, enum toy_dialect dialect, c
 void toy_answer(struct toy_ask *ask, enum toy_dialect dialect)
 {
     ask->length = 0;
+    ask->lease = "";
     add(ask, "", 0);
     if (!ask->meta)
         classic(ask);

@@ -1,7 +1,7 @@
 /* toy.h - a toy memcached's mind: one request in, what is proper to say out, over a small memory of its own.
  *
- * Knows no sockets, no threads, no time: nothing expires. It speaks enough meta and classic to be taken for a
- * memcached. Used as
+ * Knows no sockets, no threads, and of time what it is told by toy_time: nothing expires by itself. It speaks enough meta
+ * and classic to be taken for a memcached. Used as
  *
  *     toy_parse    one request, as arrived: its words, key and body
  *     toy_answer   does it to the memory, and fills in the answer
@@ -32,10 +32,13 @@ struct toy;
 struct toy *toy_new(void);
 void        toy_free(struct toy *t); /* NULL is nothing to do */
 void        toy_forget_all(struct toy *t);
-void        toy_forget(struct toy *t, const char *key, size_t key_length); /* whoever knows the time may let an item expire */
+void        toy_time(struct toy *t, int64_t now_s); /* it is so late now; what has expired is gone */
 void        toy_put(struct toy *t, const char *key, const char *value);
 /* The value of a key, NULL if there is none; it is the toy's, until the next request. */
 const char *toy_get(const struct toy *t, const char *key, size_t key_length, size_t *length);
+
+int64_t     toy_left_s(const struct toy *t, const char *key, size_t key_length); /* that it has to live; -1: for ever, or it is not there */
+bool        toy_stale(const struct toy *t, const char *key, size_t key_length); /* made so by md I, and not stored since */
 
 struct toy_ask {
     void       *from; /* whoever parses may keep here whose request it is */
@@ -51,6 +54,7 @@ struct toy_ask {
 
     const char *said_key;    /* echoed in place of the key, where one is echoed */
     const char *said_opaque; /* the same for the opaque */
+    const char *lease;       /* what an mg is told of it: " W", " Z", " X W" and so on */
 
     char  *answer; /* the ask's, until the next answer; "" if the request was quiet */
     size_t length;
