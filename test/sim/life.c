@@ -690,8 +690,9 @@ static void check_healthy(struct life_now *l, const mend_reply *r, const struct 
     if (since != NEVER && l->at[server].listed_since > since)
         since = l->at[server].listed_since;
     if (says_lost(r) && since != NEVER) {
-        if (l->lost_at[key] != NEVER && l->lost_at[key] > since)
-            since = l->lost_at[key];
+        nstime lost = s->overflows[server] || waits_for_accept(l, server) ? l->lost_latest : l->lost_at[key]; /* one that is torn has lost every key */
+        if (lost != NEVER && lost > since)
+            since = lost;
         since += making_up(l);
     } else if (since != NEVER && (l->poor || l->slow_names || l->hung_names) && l->lost_latest > since)
         since = l->lost_latest; /* a trial is made for a lost write, and calls wait for it, and for the lookup that it begins with */
