@@ -224,6 +224,15 @@ static void look_at(struct oracle *o, unsigned key, unsigned server, const struc
         remember(o, &h->on[server], value ? version_of(o, key, value, length) : 0, toy_stale(toy, h->key, h->key_length));
 }
 
+/* What a fetch has loaded comes with a lease. A cas of anything else is the application's, which has not read it in a gutter. */
+static void check_cas_in_gutter(struct oracle *o, unsigned key, bool loaded, bool cas)
+{
+    if (loaded && !cas)
+        dream_fail(o->dream, "a load of key %u was kept in a gutter without a lease of that", key);
+    if (!loaded && cas)
+        dream_fail(o->dream, "a cas of key %u that was not read in a gutter was put to one", key);
+}
+
 /* What this request stores. */
 static void stored(struct oracle *o, unsigned key, unsigned server, const struct toy_ask *ask)
 {
@@ -238,8 +247,8 @@ static void stored(struct oracle *o, unsigned key, unsigned server, const struct
         return;
     }
     note_execution(o, version, 0);
-    if (o->writes[version].loaded && place_of(o, server) == GUTTER && !toy_flag(ask, 'C'))
-        dream_fail(o->dream, "a load of key %u was kept in a gutter without a lease of that", key);
+    if (place_of(o, server) == GUTTER)
+        check_cas_in_gutter(o, key, o->writes[version].loaded, toy_flag(ask, 'C') || toy_is(ask, "cas"));
 }
 
 static void executed_on(struct oracle *o, unsigned key, unsigned server, const struct toy_ask *ask)
