@@ -335,6 +335,8 @@ static bool closing_question(const struct fetch *f, const struct flight *flight,
         return false;
     if ((a->status == MEND_OK && a->ttl_s != MEND_TTL_UNKNOWN) || (absent && recipe->absent_ttl_s)) {
         int64_t ttl = absent ? recipe->absent_ttl_s : a->ttl_s == MEND_TTL_NEVER ? 0 : a->ttl_s + recipe->stale_s;
+        if (!lease && flight->dirty) /* this process has written it meanwhile, and perhaps to the other of its two servers, where an add would not meet that */
+            return false;
         q->verb = lease ? WIRE_CAS : WIRE_ADD; /* without a lease, at least nothing newer is overwritten */
         q->value = absent ? mend_mem(NULL, 0) : mend_mem(a->value.data, a->value.len);
         q->flags = absent ? WIRE_FLAGS_ABSENT : a->flags;
