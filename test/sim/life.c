@@ -578,6 +578,14 @@ static bool crowded(const struct life_now *l, unsigned server, bool few_calls)
     return !few_calls || net_round_trip(l->net, server) * ROUND_TRIPS * l->callers > MS(l->timeout_ms);
 }
 
+/* A count that creates asks a classic server up to three questions, each of which may need a dial and a proof of its own. */
+static bool creates_too_slowly(struct life_now *l, unsigned server, unsigned key)
+{
+    enum { ROUND_TRIPS = 12 };
+
+    return oracle_is_counter(key) && ask_servers(l).classic[server] && net_round_trip(l->net, server) * ROUND_TRIPS > MS(l->timeout_ms);
+}
+
 static nstime settling(const struct life_now *l);
 
 static bool waits_for_accept(struct life_now *l, unsigned server)
@@ -685,6 +693,8 @@ static void check_healthy(struct life_now *l, const mend_reply *r, const struct 
     if (s->most < MS(l->timeout_ms) && (r->status == MEND_E_BUSY || r->status == MEND_E_TIMEOUT)) /* it was in a hurry */
         return;
     if (l->memory_fails && (r->status == MEND_E_DOWN || r->status == MEND_E_TIMEOUT)) /* a trial fails for want of memory, too: the next has its wait, and nobody dials meanwhile */
+        return;
+    if (r->status == MEND_E_TIMEOUT && creates_too_slowly(l, server, key))
         return;
     nstime since = l->at[server].well_since;
     if (since != NEVER && l->at[server].listed_since > since)
