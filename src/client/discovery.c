@@ -65,22 +65,13 @@ static void tell_all(struct life *life)
     life_changed(life);
 }
 
-/* Certificates and keys are read by mend_open alone. */
-static bool wants_tls(const struct servers *servers)
-{
-    for (size_t i = 0; i < servers->count; i++)
-        if (servers->at[i].is_tls)
-            return true;
-    return false;
-}
-
 mend_status discovery_set(struct life *life, const char *servers, char *error, size_t error_size)
 {
     struct listing list;
 
     pthread_mutex_lock(&life->change);
     mend_status status = listing_parse_after(&list, servers, &atomic_load(&life->routing)->list, error, error_size);
-    if (status == MEND_OK && wants_tls(&list.servers) && !life->client->tls) {
+    if (status == MEND_OK && servers_want_tls(&list.servers) && !life->client->tls) { /* certificates and keys are read by mend_open alone */
         listing_free(&list);
         snprintf(error, error_size, "servers: tls://... needs a client that was opened with such a server");
         status = MEND_E_ARGUMENT;

@@ -185,13 +185,7 @@ static mend_status build_values(struct mend_client *c, struct complaint *complai
 /* Without a server that is listed so, settings for TLS are most likely a tls:// that was forgotten. */
 static mend_status load_tls(struct mend_client *c, const mend_tls *tls, const struct servers *homes, struct complaint *complaint)
 {
-    bool wanted = false;
-
-    for (size_t i = 0; i < homes->count; i++)
-        wanted |= homes->at[i].is_tls;
-    for (size_t i = 0; i < c->gutter.count; i++)
-        wanted |= c->gutter.at[i].is_tls;
-    if (wanted)
+    if (servers_want_tls(homes) || servers_want_tls(&c->gutter))
         return tls_load(tls, &c->tls, complaint->text, sizeof complaint->text);
     if (!tls)
         return MEND_OK;

@@ -468,6 +468,14 @@ bool servers_copy(struct servers *out, const struct servers *from, const struct 
     return true;
 }
 
+bool servers_want_tls(const struct servers *servers)
+{
+    for (size_t i = 0; i < servers->count; i++)
+        if (servers->at[i].is_tls)
+            return true;
+    return false;
+}
+
 void servers_free(struct servers *servers)
 {
     while (servers->count)

@@ -58,6 +58,9 @@ bool servers_copy(struct servers *out, const struct servers *from, const struct 
 /* One of them alone, in one block that memory_release gives back. NULL: no memory. */
 struct server_spec *servers_copy_one(const struct server_spec *from, const struct memory *memory);
 
+/* Whether any of them is listed as tls://. */
+bool servers_want_tls(const struct servers *servers);
+
 /* Leaves it empty. What is empty already, or all zeros, is nothing to do. */
 void servers_free(struct servers *servers);
 
