@@ -88,6 +88,7 @@ static void it_stands_in(void **state)
     mend_reply   r = MEND_REPLY;
     mend_client *c = open_both();
     must_be(MEND_OK, mend_set(c, S("before"), S("1"), NULL, &r), &r);
+    await(seen_at(c, 1).journal_keys == 0, SOON_MS);
     falls(&home, c, 0);
     assert_true(mend_connection_available(c));
 
@@ -131,6 +132,7 @@ static void many_at_once(void **state)
     mend_item    items[] = {{.key = S("a"), .value = S("1")}, {.key = S("b"), .value = S("2"), .store = {.ttl_s = 1000}}};
     mend_bytes   keys[] = {S("a"), S("nobody's"), S("b"), S("a")};
     assert_int_equal(mend_set_multi(c, items, 2, NULL), MEND_OK);
+    await(seen_at(c, 1).journal_keys == 0, SOON_MS);
     falls(&home, c, 0);
 
     assert_int_equal(mend_get_multi(c, keys, 4, &rs), MEND_OK);
@@ -335,6 +337,7 @@ static void a_cas_stays_where_it_was_read(void **state)
     must_be(MEND_OK, mend_set(c, S("k"), S("1"), NULL, &r), &r);
     must_be(MEND_OK, mend_get(c, S("k"), &r), &r);
     uint64_t first = r.cas;
+    await(seen_at(c, 1).journal_keys == 0, SOON_MS); /* its delete there must not come behind the next write of it there */
     hostile_down(at_home);
     await((mend_ping(c, NULL), is_down(c, 0)), SOON_MS);
     must_be(MEND_OK, mend_set(c, S("k"), S("2"), NULL, &r), &r);
