@@ -5,6 +5,8 @@
 #ifndef MEND_CLIENT_CALLS_H
 #define MEND_CLIENT_CALLS_H
 
+#include <string.h>
+
 #include "client/gutter.h"
 #include "client/life.h"
 #include "client/pool.h"
@@ -47,13 +49,26 @@ int64_t exptime_of(struct io *io, int64_t ttl_s);
 
 /* The key as it travels, and as journals have it: behind the prefix, in `room`; or itself, if there is none. Replies show no
  * keys, so nothing leads back. Flights have keys without it. */
-mend_bytes call_key(const struct call *call, mend_bytes key, char room[KEY_MAX]);
+static inline mend_bytes call_key(const struct call *call, mend_bytes key, char room[KEY_MAX])
+{
+    mend_bytes prefix = call->life->client->prefix;
+
+    if (!prefix.len)
+        return key;
+    memcpy(room, prefix.data, prefix.len);
+    memcpy(room + prefix.len, key.data, key.len);
+    return mend_mem(room, prefix.len + key.len);
+}
 
 /* What is to be known of a lost write before and after a call about a key. lost_before: 0, or the note's serial; a read of
  * such a key is not made (call_lost is its text), and a write goes behind a delete. lost_after: of a write, by its answer from
  * the server that was asked, or was to be. lost_note: notes a key. */
 extern const char call_lost[];
-uint32_t lost_before(struct server *s, mend_bytes key, bool *deleted); /* deleted: a write need not go behind another delete */
+static inline uint32_t lost_before(struct server *s, mend_bytes key, bool *deleted) /* deleted: a write need not go behind another delete */
+{
+    *deleted = false;
+    return journal_is_quiet(&s->journal) ? 0 : journal_holds(&s->journal, key, deleted);
+}
 void     lost_after(const struct route *route, struct call *call, mend_bytes key, uint32_t serial, const struct answer *a);
 void     lost_note(struct server *s, struct call *call, mend_bytes key, enum zombie zombie);
 

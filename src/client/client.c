@@ -148,14 +148,15 @@ static mend_status check_count(const mend_count *options, const char **why)
 mend_status check_key(const struct mend_client *c, mend_bytes key, bool *binary, const char **why)
 {
     enum key_kind kind = key_kind(key);
-    size_t        before = c ? c->prefix.len : 0;
+    size_t        most = kind == KEY_BINARY ? KEY_BINARY_MAX : KEY_MAX;
 
-    *why = "a key is of 1 to 250 bytes, or of 1 to 186 if it has spaces, control characters or bytes above 126";
     *binary = kind == KEY_BINARY;
-    if (kind == KEY_BAD)
-        return MEND_E_ARGUMENT;
-    *why = "the key is too long behind the prefix: they have 250 bytes together, or 186 if there are spaces, control characters or bytes above 126";
-    return before + key.len > (size_t)(*binary ? KEY_BINARY_MAX : KEY_MAX) ? MEND_E_ARGUMENT : MEND_OK;
+    if (kind != KEY_BAD && key.len + (c ? c->prefix.len : 0) <= most)
+        return MEND_OK;
+    *why = kind == KEY_BAD
+               ? "a key is of 1 to 250 bytes, or of 1 to 186 if it has spaces, control characters or bytes above 126"
+               : "the key is too long behind the prefix: they have 250 bytes together, or 186 if there are spaces, control characters or bytes above 126";
+    return MEND_E_ARGUMENT;
 }
 
 mend_status check_value(mend_bytes value, const char **why)
@@ -174,23 +175,6 @@ int64_t exptime_of(struct io *io, int64_t ttl_s)
         return ttl_s;
     int64_t now = io->wall_s(io);
     return ttl_s < INT32_MAX - now ? now + ttl_s : INT32_MAX; /* memcached's times have 31 bits */
-}
-
-mend_bytes call_key(const struct call *call, mend_bytes key, char room[KEY_MAX])
-{
-    mend_bytes prefix = call->life->client->prefix;
-
-    if (!prefix.len)
-        return key;
-    memcpy(room, prefix.data, prefix.len);
-    memcpy(room + prefix.len, key.data, key.len);
-    return mend_mem(room, prefix.len + key.len);
-}
-
-uint32_t lost_before(struct server *s, mend_bytes key, bool *deleted)
-{
-    *deleted = false;
-    return journal_is_quiet(&s->journal) ? 0 : journal_holds(&s->journal, key, deleted);
 }
 
 void lost_note(struct server *s, struct call *call, mend_bytes key, enum zombie zombie)

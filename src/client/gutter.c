@@ -8,24 +8,20 @@ static bool is_askable(const struct server *s)
     return health_askable(server_gate(s).state);
 }
 
-struct route gutter_route(struct call *call, enum wire_verb verb, mend_bytes key, const mend_call *options)
+void gutter_detour(struct call *call, enum wire_verb verb, mend_bytes by, struct route *route)
 {
     const struct mend_client *c = call->life->client;
-    mend_bytes                by = options && options->routing_key.len ? options->routing_key : key;
     const struct routing     *r = call->pin.routing;
-    unsigned                  number = ring_server(r->ring, c->hash_prefix, by);
-    struct server            *home = r->at[number];
-    struct route              route = {.home = home, .asked = home, .number = number};
+    bool                      up = is_askable(route->home);
 
-    if (!c->gutter_ring || (is_askable(home) && !wire_writes(verb)))
-        return route;
-    number = (unsigned)r->homes + ring_server(c->gutter_ring, c->hash_prefix, by);
-    route.gutter = r->at[number];
-    if (!is_askable(home) && is_askable(route.gutter)) {
-        route.asked = route.gutter;
-        route.number = number;
+    if (up && !wire_writes(verb))
+        return;
+    unsigned number = (unsigned)r->homes + ring_server(c->gutter_ring, c->hash_prefix, by);
+    route->gutter = r->at[number];
+    if (!up && is_askable(route->gutter)) {
+        route->asked = route->gutter;
+        route->number = number;
     }
-    return route;
 }
 
 bool gutter_parted(const struct server *asked, const struct wire_question *q)

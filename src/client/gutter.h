@@ -33,7 +33,20 @@ struct route {
     unsigned       number; /* ...by its number in the routing */
 };
 
-struct route gutter_route(struct call *call, enum wire_verb verb, mend_bytes key, const mend_call *options);
+void gutter_detour(struct call *call, enum wire_verb verb, mend_bytes by, struct route *route); /* gutter_route's, where there is a gutter */
+
+static inline struct route gutter_route(struct call *call, enum wire_verb verb, mend_bytes key, const mend_call *options)
+{
+    const struct mend_client *c = call->life->client;
+    mend_bytes                by = options && options->routing_key.len ? options->routing_key : key;
+    unsigned                  number = ring_server(call->pin.routing->ring, c->hash_prefix, by);
+    struct server            *home = call->pin.routing->at[number];
+    struct route              route = {.home = home, .asked = home, .number = number};
+
+    if (c->gutter_ring)
+        gutter_detour(call, verb, by, &route);
+    return route;
+}
 
 /* The answer is then a no: somebody else's value is there. Also of an add by a fetch that had no lease, to a gutter: what was
  * written at home meanwhile would not keep it away. */

@@ -10,32 +10,9 @@
 
 /* ---- Health, as calls see it ---- */
 
-enum { GATE_TROUBLED = 1 << 3 };
-
 static uint64_t gate_of(const struct health *h)
 {
     return (uint64_t)h->generation << 32 | (health_troubled(h) ? GATE_TROUBLED : 0) | (uint64_t)h->state;
-}
-
-struct gate server_gate(const struct server *s)
-{
-    uint64_t word = atomic_load_explicit(&s->gate, memory_order_acquire);
-    return (struct gate){.state = (mend_state)(word & (GATE_TROUBLED - 1)), .troubled = (word & GATE_TROUBLED) != 0, .generation = (uint32_t)(word >> 32)};
-}
-
-bool server_shut(const struct server *s, struct gate gate, nstime now)
-{
-    switch (gate.state) {
-    case MEND_STATE_UP:
-        return false;
-    case MEND_STATE_NEW:
-    case MEND_STATE_DOUBTFUL:
-        return now > atomic_load_explicit(&s->verdict_due, memory_order_relaxed);
-    case MEND_STATE_DOWN:
-    case MEND_STATE_TRIAL:
-        break;
-    }
-    return true;
 }
 
 void life_changed(struct life *life)

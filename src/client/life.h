@@ -139,10 +139,20 @@ struct gate {
     uint32_t   generation;
 };
 
-struct gate server_gate(const struct server *s);
+enum { GATE_TROUBLED = 1 << 3 }; /* in server.gate: above the state, and below the generation */
+
+static inline struct gate server_gate(const struct server *s)
+{
+    uint64_t word = atomic_load_explicit(&s->gate, memory_order_acquire);
+    return (struct gate){.state = (mend_state)(word & (GATE_TROUBLED - 1)), .troubled = (word & GATE_TROUBLED) != 0, .generation = (uint32_t)(word >> 32)};
+}
 
 /* Whether calls are to be turned away at once: it is down, or its trial is overdue. */
-bool server_shut(const struct server *s, struct gate gate, nstime now);
+static inline bool server_shut(const struct server *s, struct gate gate, nstime now)
+{
+    bool awaits = gate.state == MEND_STATE_NEW || gate.state == MEND_STATE_DOUBTFUL;
+    return awaits ? now > atomic_load_explicit(&s->verdict_due, memory_order_relaxed) : gate.state != MEND_STATE_UP;
+}
 
 /* What a call came to. failed: by the server's fault, on a link that was dialed under this generation. */
 void server_served(struct server *s, uint32_t generation, nstime now);

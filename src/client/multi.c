@@ -24,10 +24,11 @@ struct part {
 
 /* Where a key lives, or stays while that is down, and how it travels. */
 struct home {
-    unsigned server;
-    bool     binary;
-    uint32_t lost; /* the serial of its note in the journal, or 0 */
-    bool     deleted; /* no write of it needs a delete before it any more */
+    mend_bytes key; /* in scratch, behind the prefix: the application's may lie in replies that are being filled */
+    unsigned   server;
+    uint32_t   lost; /* the serial of its note in the journal, or 0 */
+    bool       binary;
+    bool       deleted; /* no write of it needs a delete before it any more */
 };
 
 struct multi {
@@ -156,10 +157,12 @@ static void mourn(struct multi *m, struct part *p)
 /* All are answered: an empty value in a gets' answer may be a lease's stub, which only a get of its own would tell. */
 static bool look_again(struct multi *m, struct part *p)
 {
-    bool lost, any = m->verb == WIRE_GET && take_back(m, p, is_doubtful, &lost);
+    bool lost;
 
-    p->doubts |= any;
-    return any;
+    for (size_t i = p->first; i < p->asked && m->verb == WIRE_GET; i++)
+        if (m->wants[i].into->doubtful)
+            return p->doubts = take_back(m, p, is_doubtful, &lost);
+    return false;
 }
 
 /* What can be done for a part without waiting. */
@@ -319,12 +322,12 @@ struct source {
     const mend_call            *options;
 };
 
-static mend_bytes key_at(const struct source *from, size_t i)
+static inline mend_bytes key_at(const struct source *from, size_t i)
 {
     return *(const mend_bytes *)((const char *)from->first + i * from->step);
 }
 
-static struct route route_at(struct multi *m, const struct source *from, size_t i)
+static inline struct route route_at(struct multi *m, const struct source *from, size_t i)
 {
     enum wire_verb verb = from->questions ? from->questions[i].verb : m->verb;
 
@@ -341,7 +344,7 @@ static void lose(struct multi *m, const struct source *from, size_t i, const str
     lost_after(&route, &m->call, call_key(&m->call, key_at(from, i), room), 0, a);
 }
 
-static mend_status check_at(struct multi *m, const struct source *from, size_t i, bool *binary, const char **why)
+static inline mend_status check_at(struct multi *m, const struct source *from, size_t i, bool *binary, const char **why)
 {
     mend_status status = check_key(m->call.life->client, key_at(from, i), binary, why);
 
@@ -352,46 +355,69 @@ static mend_status check_at(struct multi *m, const struct source *from, size_t i
     return status;
 }
 
-/* Groups the good keys by server; a bad one has its answer already. Keys are copied, since they may lie in replies that are being
- * filled, and since they travel behind the prefix. */
+/* Room was made for every key. */
+static mend_bytes keep_key(struct multi *m, mend_bytes key)
+{
+    struct buf *scratch = &m->own->scratch;
+    char       *to = scratch->data + scratch->len;
+    mend_bytes  kept = call_key(&m->call, key, to);
+
+    if (kept.data != to)
+        memcpy(to, kept.data, kept.len);
+    scratch->len += kept.len;
+    return mend_mem(to, kept.len);
+}
+
+/* The deadline came before this key's turn. */
+static void deal_late(struct multi *m, const struct source *from, size_t i)
+{
+    const char *why;
+
+    answer_fail(&m->answers[i], MEND_E_TIMEOUT, "the deadline came before all keys were dealt out");
+    if (wire_leaves_stale(m->verb) && m->call.pin.routing->homes && check_at(m, from, i, &m->homes[i].binary, &why) == MEND_OK)
+        lose(m, from, i, &m->answers[i]);
+}
+
+/* Finds the home of key i, whose part it is counted to; a key that is not to be asked has its answer already. */
+static void deal_one(struct multi *m, const struct source *from, size_t i)
+{
+    struct home   *home = &m->homes[i];
+    struct answer *into = &m->answers[i];
+    const char    *why;
+    mend_status    status = check_at(m, from, i, &home->binary, &why);
+
+    if (status)
+        answer_fail(into, status, status < 0 ? why : "");
+    else if (!m->call.pin.routing->homes)
+        answer_fail(into, MEND_E_DOWN, call_nobody);
+    else {
+        struct route route = route_at(m, from, i);
+        home->server = route.number;
+        home->key = keep_key(m, key_at(from, i));
+        home->lost = lost_before(route.asked, home->key, &home->deleted);
+        if (home->lost && !wire_leaves_stale(m->verb))
+            answer_fail(into, MEND_E_DOWN, call_lost);
+        else if (m->questions && gutter_parted(route.asked, &m->questions[i]))
+            answer_fail(into, MEND_EXISTS, "");
+        else
+            m->parts[home->server].end++;
+    }
+}
+
+/* Groups the keys that are to be asked by server. */
 static void deal(struct multi *m, const struct source *from, size_t n)
 {
     enum { LOOK_AT_CLOCK = 1024 }; /* keys, of 0.1 to 0.3 us each */
     const struct routing *routing = m->call.pin.routing;
-    const char           *why;
-    char                  room[KEY_MAX];
     size_t                at = 0;
 
     for (size_t i = 0; i < n; i++) {
         if (i % LOOK_AT_CLOCK == LOOK_AT_CLOCK - 1)
             m->call.now = m->call.io->now(m->call.io);
-        if (m->call.now >= m->call.deadline) {
-            answer_fail(&m->answers[i], MEND_E_TIMEOUT, "the deadline came before all keys were dealt out");
-            if (wire_leaves_stale(m->verb) && routing->homes && check_at(m, from, i, &m->homes[i].binary, &why) == MEND_OK)
-                lose(m, from, i, &m->answers[i]);
-            continue;
-        }
-        mend_status status = check_at(m, from, i, &m->homes[i].binary, &why);
-        if (status) {
-            answer_fail(&m->answers[i], status, status < 0 ? why : "");
-            continue;
-        }
-        if (!routing->homes) {
-            answer_fail(&m->answers[i], MEND_E_DOWN, call_nobody);
-            continue;
-        }
-        struct route route = route_at(m, from, i);
-        m->homes[i].server = route.number;
-        m->homes[i].lost = lost_before(route.asked, call_key(&m->call, key_at(from, i), room), &m->homes[i].deleted);
-        if (m->homes[i].lost && !wire_leaves_stale(m->verb)) {
-            answer_fail(&m->answers[i], MEND_E_DOWN, call_lost);
-            continue;
-        }
-        if (m->questions && gutter_parted(route.asked, &m->questions[i])) {
-            answer_fail(&m->answers[i], MEND_EXISTS, "");
-            continue;
-        }
-        m->parts[m->homes[i].server].end++;
+        if (m->call.now < m->call.deadline)
+            deal_one(m, from, i);
+        else
+            deal_late(m, from, i);
     }
     for (size_t s = 0; s < routing->count; s++) {
         struct part *p = &m->parts[s];
@@ -402,14 +428,9 @@ static void deal(struct multi *m, const struct source *from, size_t n)
         p->end = p->first; /* counts up again below */
     }
     for (size_t i = 0; i < n; i++) {
-        if (m->answers[i].done)
-            continue;
-        mend_bytes key = call_key(&m->call, key_at(from, i), room);
-        char      *copy = m->own->scratch.data + m->own->scratch.len;
-        memcpy(copy, key.data, key.len);
-        m->own->scratch.len += key.len;
-        m->wants[m->parts[m->homes[i].server].end++] =
-            (struct want){.key = mend_mem(copy, key.len), .key_binary = m->homes[i].binary, .into = &m->answers[i]};
+        const struct home *home = &m->homes[i];
+        if (!m->answers[i].done)
+            m->wants[m->parts[home->server].end++] = (struct want){.key = home->key, .key_binary = home->binary, .into = &m->answers[i]};
     }
     m->part_count = routing->count;
 }
@@ -418,12 +439,13 @@ static void deal(struct multi *m, const struct source *from, size_t n)
 
 static void note_lost_writes(struct multi *m, const struct source *from)
 {
-    for (size_t i = 0; i < m->part_count; i++) {
+    bool stale = wire_leaves_stale(m->verb);
+
+    for (size_t i = 0; i < m->part_count && (stale || m->questions); i++) {
         struct part *p = &m->parts[i];
         for (size_t k = i ? m->parts[i - 1].end : 0; k < p->end; k++) {
             const struct want *w = &m->wants[k];
             size_t             at = (size_t)(w->into - m->answers);
-            bool               stale = wire_leaves_stale(m->verb);
             if (!stale && !(p->server->gutter && m->questions && wire_writes(m->questions[at].verb)))
                 continue;
             struct route route = route_at(m, from, at);

@@ -25,11 +25,6 @@ void values_free(struct values *v)
     memory_release(v->memory, v);
 }
 
-bool values_packs(const struct values *v)
-{
-    return v && v->above != SIZE_MAX;
-}
-
 bool values_owns(const struct values *v, uint32_t flags)
 {
     return v && (v->codec.bits & flags);
@@ -96,9 +91,9 @@ static enum method_result unpack(struct values *v, uint32_t *flags, struct buf *
     return METHOD_DONE;
 }
 
-bool values_unpack(struct values *v, enum wire_verb verb, struct answer *a)
+bool values_unpack_hit(struct values *v, enum wire_verb verb, struct answer *a)
 {
-    if (!v || a->status != MEND_OK || !codec_is_packed(&v->codec, a->flags))
+    if (!codec_is_packed(&v->codec, a->flags))
         return true;
     if (verb == WIRE_EXISTS) { /* it was not asked for the value */
         a->flags &= ~v->codec.bits;

@@ -28,7 +28,11 @@ struct values *values_new(const struct codec *codec, const mend_config *config, 
 void           values_free(struct values *v); /* NULL is nothing to do */
 
 /* In the functions below, NULL is a client that knows no packed values. */
-bool values_packs(const struct values *v);
+static inline bool values_packs(const struct values *v)
+{
+    return v && v->above != SIZE_MAX;
+}
+
 bool values_owns(const struct values *v, uint32_t flags); /* whether there are bits among them that are not the application's */
 
 /* A question with a value to store: as it travels. The packed bytes lie in `packed`, which the caller releases when the question
@@ -37,6 +41,11 @@ bool values_pack(struct values *v, struct wire_question *q, struct buf *packed);
 
 /* An answer to such a question: as the application has it. False: what is there is broken, and is a miss now. A fetch takes it for
  * won: what is broken it may replace. */
-bool values_unpack(struct values *v, enum wire_verb verb, struct answer *a);
+bool values_unpack_hit(struct values *v, enum wire_verb verb, struct answer *a);
+
+static inline bool values_unpack(struct values *v, enum wire_verb verb, struct answer *a)
+{
+    return !v || a->status != MEND_OK || values_unpack_hit(v, verb, a);
+}
 
 #endif

@@ -7,10 +7,8 @@
 
 enum { BUF_LEAST = 256 };
 
-bool buf_reserve(struct buf *b, size_t more)
+bool buf_grow(struct buf *b, size_t more)
 {
-    if (more <= b->cap - b->len)
-        return true;
     if (more > SIZE_MAX / 2 - b->len)
         return false;
 

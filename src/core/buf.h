@@ -19,8 +19,13 @@ struct buf {
     const struct memory *memory;
 };
 
+bool buf_grow(struct buf *b, size_t more); /* buf_reserve's */
+
 /* Room for `more` bytes behind len. False: there is no memory, and nothing has changed. */
-bool buf_reserve(struct buf *b, size_t more);
+static inline bool buf_reserve(struct buf *b, size_t more)
+{
+    return more <= b->cap - b->len || buf_grow(b, more);
+}
 
 bool buf_add(struct buf *b, const void *p, size_t n); /* false as buf_reserve */
 

@@ -44,19 +44,6 @@ static void become(struct conn *c, enum conn_state next)
 
 /* ---- Answers ---- */
 
-void answer_reset(struct answer *a)
-{
-    a->status = MEND_OK;
-    a->done = a->maybe_applied = a->again = a->doubtful = false;
-    a->zombie = ZOMBIE_NONE;
-    a->lease = 0;
-    a->flags = 0;
-    a->cas = a->number = 0;
-    a->ttl_s = MEND_TTL_UNKNOWN;
-    a->value.len = 0;
-    a->error = "";
-}
-
 void answer_fail(struct answer *a, mend_status status, const char *error)
 {
     a->status = status;
@@ -346,11 +333,6 @@ void conn_redirect(struct conn *c, const struct answer *from, struct answer *to,
 size_t conn_unsent(const struct conn *c)
 {
     return c->out.len - c->out_at + c->big.len;
-}
-
-bool conn_at_rest(const struct conn *c)
-{
-    return c->line_count == 0 && c->out_at == c->out.len && c->crlf == 0;
 }
 
 /* ---- Sending ---- */
@@ -798,38 +780,54 @@ static void read_head(struct conn *c, const struct wire_head *h)
         read_classic(c, a, h);
 }
 
-/* The usual cases at their shortest: a value of the key that is next in a gets, and a hit of a get, all of it there. False:
- * anything else, and nothing was taken. */
+/* A value that w asks for, all of it there: its head line, of `head` bytes, has been read. False: it is not, and nothing was taken. */
+static inline bool take_value(struct conn *c, const struct want *w, const struct wire_head *h, size_t head)
+{
+    struct answer *into = w->into;
+    const char    *p = c->in.data + c->in_at + head;
+    size_t         have = c->in.len - c->in_at - head;
+
+    if (!head || h->size == 0 || have < h->size + 2 || h->size > c->value_max) /* empty: perhaps a lease's stub */
+        return false;
+    if (p[h->size] != '\r' || p[h->size + 1] != '\n' || !buf_reserve(&into->value, h->size + 1))
+        return false;
+    memcpy(into->value.data, p, h->size);
+    into->value.data[h->size] = '\0';
+    into->value.len = h->size;
+    into->flags = h->flags;
+    into->cas = h->cas;
+    into->ttl_s = h->ttl_s;
+    done(into, MEND_OK);
+    c->in_at += head + h->size + 2;
+    return true;
+}
+
+static bool awaits(const struct want *w)
+{
+    return w->into && !w->into->done;
+}
+
+/* The usual answers at their shortest: values of the keys that are next in a gets, and a hit of a get. False: something else, and
+ * nothing was taken. */
 static bool read_usual(struct conn *c, struct ask *a)
 {
-    struct want     *w = a->many ? &a->many[a->next] : &a->one;
-    struct answer   *into = w->into;
-    const char      *p = c->in.data + c->in_at;
-    size_t           have = c->in.len - c->in_at;
     struct wire_head h;
+    bool             any = false;
 
-    if (!into || into->done || c->sent < a->ends)
+    if (c->sent < a->ends)
         return false;
-    size_t head = (size_t)(a->many ? wire_value(&h, p, have, w->key) : wire_hit(&h, p, have, w->key, a->opaque));
-    if (!head || h.size == 0 || have - head < h.size + 2 || h.size > c->value_max) /* empty: perhaps a lease's stub */
-        return false;
-    const char *end = p + head + h.size;
-    if (end[0] != '\r' || end[1] != '\n' || !buf_reserve(&into->value, h.size + 1))
-        return false;
-    memcpy(into->value.data, p + head, h.size);
-    into->value.data[h.size] = '\0';
-    into->value.len = h.size;
-    into->flags = h.flags;
-    into->cas = h.cas;
-    into->ttl_s = h.ttl_s;
-    done(into, MEND_OK);
-    c->in_at += head + h.size + 2;
-    if (a->many) {
-        a->answering = true;
-        a->next = a->next + 1 < a->n ? a->next + 1 : 0;
-    } else
+    if (!a->many) {
+        if (!awaits(&a->one) || !take_value(c, &a->one, &h, wire_hit(&h, c->in.data + c->in_at, c->in.len - c->in_at, a->one.key, a->opaque)))
+            return false;
         line_next(c);
-    return true;
+        return true;
+    }
+    for (struct want *w; w = &a->many[a->next], awaits(w); any = a->answering = true) {
+        if (!take_value(c, w, &h, wire_value(&h, c->in.data + c->in_at, c->in.len - c->in_at, w->key)))
+            break;
+        a->next = a->next + 1 < a->n ? a->next + 1 : 0;
+    }
+    return any;
 }
 
 /* One step over what is in the buffer. False: it needs more bytes. */

@@ -51,7 +51,18 @@ struct answer {
 };
 
 /* As before any question, but for the value's memory, which is kept. */
-void answer_reset(struct answer *a);
+static inline void answer_reset(struct answer *a)
+{
+    a->status = MEND_OK;
+    a->done = a->maybe_applied = a->again = a->doubtful = false;
+    a->zombie = ZOMBIE_NONE;
+    a->lease = 0;
+    a->flags = 0;
+    a->cas = a->number = 0;
+    a->ttl_s = MEND_TTL_UNKNOWN;
+    a->value.len = 0;
+    a->error = "";
+}
 
 /* An answer that no server gave. error is a constant text... */
 void answer_fail(struct answer *a, mend_status status, const char *error);
@@ -148,7 +159,10 @@ void conn_redirect(struct conn *c, const struct answer *from, struct answer *to,
 size_t conn_unsent(const struct conn *c); /* bytes of questions that wait to be sent */
 
 /* Nothing in flight, nothing to send. */
-bool conn_at_rest(const struct conn *c);
+static inline bool conn_at_rest(const struct conn *c)
+{
+    return c->line_count == 0 && c->out_at == c->out.len && c->crlf == 0;
+}
 
 size_t conn_room(struct conn *c, struct conn_span room[2]); /* how many of the two */
 void   conn_took(struct conn *c, size_t n);

@@ -59,11 +59,6 @@ void health_moved(struct health *h)
     forget_failures(h);
 }
 
-bool health_askable(mend_state state)
-{
-    return state != MEND_STATE_DOWN && state != MEND_STATE_TRIAL;
-}
-
 bool health_dialable(const struct health *h)
 {
     return h->state == MEND_STATE_UP || (h->state == MEND_STATE_DOUBTFUL && h->confident);

@@ -83,7 +83,10 @@ void health_trial_postponed(struct health *h, uint32_t generation, nstime now, u
 void health_moved(struct health *h);
 
 /* Whether calls may be asked: NEW counts as yes, since its verdict is awaited. */
-bool health_askable(mend_state state);
+static inline bool health_askable(mend_state state)
+{
+    return state != MEND_STATE_DOWN && state != MEND_STATE_TRIAL;
+}
 
 /* Whether calls may open connections: a server that is doubted is not to be found out about by them. */
 bool health_dialable(const struct health *h);

@@ -21,49 +21,28 @@ static const struct {
     struct text meta;      /* the command, and the space behind it */
     struct text meta_more; /* flags that it always has */
     struct text classic;
-    bool        value, writes;
     bool        shows; /* its answer shows the key */
 } verbs[WIRE_VERBS] = {
-    [WIRE_GET] = {TEXT("mg "), TEXT(" v f c t"), TEXT("gets "), false, false, true},
-    [WIRE_GET_AND_TOUCH] = {TEXT("mg "), TEXT(" v f c t"), TEXT("gats "), false, true, true},
-    [WIRE_EXISTS] = {TEXT("mg "), TEXT(" f c t s"), TEXT("gets "), false, false, true},
-    [WIRE_TOUCH] = {TEXT("mg "), TEXT(" f s"), TEXT("touch "), false, true, true},
-    [WIRE_SET] = {TEXT("ms "), TEXT(" c"), TEXT("set "), true, true, false},
-    [WIRE_ADD] = {TEXT("ms "), TEXT(" c ME"), TEXT("add "), true, true, false},
-    [WIRE_REPLACE] = {TEXT("ms "), TEXT(" c MR"), TEXT("replace "), true, true, false},
-    [WIRE_APPEND] = {TEXT("ms "), TEXT(" c MA"), TEXT("append "), true, true, false},
-    [WIRE_PREPEND] = {TEXT("ms "), TEXT(" c MP"), TEXT("prepend "), true, true, false},
-    [WIRE_CAS] = {TEXT("ms "), TEXT(" c"), TEXT("cas "), true, true, false},
-    [WIRE_DELETE] = {TEXT("md "), TEXT(""), TEXT("delete "), false, true, false},
-    [WIRE_INCREMENT] = {TEXT("ma "), TEXT(" v c"), TEXT("incr "), false, true, false},
-    [WIRE_DECREMENT] = {TEXT("ma "), TEXT(" v c MD"), TEXT("decr "), false, true, false},
-    [WIRE_FLUSH_ALL] = {TEXT("flush_all"), TEXT(""), TEXT("flush_all"), false, true, false},
-    [WIRE_PROVE] = {TEXT("mg "), TEXT(" k v"), TEXT("gets "), false, false, false},
-    [WIRE_GET_MANY] = {TEXT(""), TEXT(""), TEXT("gets"), false, false, false},
-    [WIRE_FETCH] = {TEXT("mg "), TEXT(" v f c t"), TEXT("gets "), false, false, true}, /* a stub that nobody hears of is gone soon */
-    [WIRE_STALE] = {TEXT("md "), TEXT(" I"), TEXT("delete "), false, true, false},
-    [WIRE_RELEASE] = {TEXT("md "), TEXT(""), TEXT("delete "), false, true, false},
+    [WIRE_GET] = {TEXT("mg "), TEXT(" v f c t"), TEXT("gets "), true},
+    [WIRE_GET_AND_TOUCH] = {TEXT("mg "), TEXT(" v f c t"), TEXT("gats "), true},
+    [WIRE_EXISTS] = {TEXT("mg "), TEXT(" f c t s"), TEXT("gets "), true},
+    [WIRE_TOUCH] = {TEXT("mg "), TEXT(" f s"), TEXT("touch "), true},
+    [WIRE_SET] = {TEXT("ms "), TEXT(" c"), TEXT("set "), false},
+    [WIRE_ADD] = {TEXT("ms "), TEXT(" c ME"), TEXT("add "), false},
+    [WIRE_REPLACE] = {TEXT("ms "), TEXT(" c MR"), TEXT("replace "), false},
+    [WIRE_APPEND] = {TEXT("ms "), TEXT(" c MA"), TEXT("append "), false},
+    [WIRE_PREPEND] = {TEXT("ms "), TEXT(" c MP"), TEXT("prepend "), false},
+    [WIRE_CAS] = {TEXT("ms "), TEXT(" c"), TEXT("cas "), false},
+    [WIRE_DELETE] = {TEXT("md "), TEXT(""), TEXT("delete "), false},
+    [WIRE_INCREMENT] = {TEXT("ma "), TEXT(" v c"), TEXT("incr "), false},
+    [WIRE_DECREMENT] = {TEXT("ma "), TEXT(" v c MD"), TEXT("decr "), false},
+    [WIRE_FLUSH_ALL] = {TEXT("flush_all"), TEXT(""), TEXT("flush_all"), false},
+    [WIRE_PROVE] = {TEXT("mg "), TEXT(" k v"), TEXT("gets "), false},
+    [WIRE_GET_MANY] = {TEXT(""), TEXT(""), TEXT("gets"), false},
+    [WIRE_FETCH] = {TEXT("mg "), TEXT(" v f c t"), TEXT("gets "), true}, /* a stub that nobody hears of is gone soon */
+    [WIRE_STALE] = {TEXT("md "), TEXT(" I"), TEXT("delete "), false},
+    [WIRE_RELEASE] = {TEXT("md "), TEXT(""), TEXT("delete "), false},
 };
-
-bool wire_carries_value(enum wire_verb verb)
-{
-    return verbs[verb].value;
-}
-
-bool wire_writes(enum wire_verb verb)
-{
-    return verbs[verb].writes;
-}
-
-bool wire_leaves_stale(enum wire_verb verb)
-{
-    return verbs[verb].writes && verb != WIRE_GET_AND_TOUCH && verb != WIRE_FLUSH_ALL;
-}
-
-bool wire_lists(enum wire_verb verb)
-{
-    return verbs[verb].classic.bytes[0] == 'g'; /* gets, gats */
-}
 
 enum {
     DIGITS_MAX = 20, /* of a number of 64 bits */
@@ -88,7 +67,7 @@ static char *put_bytes(char *p, mend_bytes b)
     return p + b.len;
 }
 
-static char *put_number(char *p, uint64_t number)
+static inline char *put_number(char *p, uint64_t number)
 {
     char  digits[2 * DIGITS_MAX] = {0}; /* the second half is never anything but copied */
     char *end = digits + DIGITS_MAX, *d = end;
@@ -115,12 +94,12 @@ static char *put_meta(char *p, const struct wire_question *q, uint64_t opaque)
     if (q->key_binary || q->verb == WIRE_PROVE) {
         char base64[KEY_BASE64_MAX + 1];
         p = put_bytes(p, mend_mem(base64, key_base64(base64, q->key)));
-        if (verbs[q->verb].value)
+        if (wire_carries_value(q->verb))
             p = put_number(PUT(p, " "), q->value.len);
         p = PUT(p, " b");
     } else {
         p = put_bytes(p, q->key);
-        if (verbs[q->verb].value)
+        if (wire_carries_value(q->verb))
             p = put_number(PUT(p, " "), q->value.len);
     }
     p = put(p, verbs[q->verb].meta_more);
@@ -187,7 +166,7 @@ static char *put_classic(char *p, const struct wire_question *q)
         p = PUT(put_time(p, q->exptime), " ");
     p = put_bytes(p, q->key);
 
-    if (verbs[q->verb].value) {
+    if (wire_carries_value(q->verb)) {
         bool keeps = q->verb == WIRE_APPEND || q->verb == WIRE_PREPEND;
         p = put_number(PUT(p, " "), keeps ? 0 : q->flags);
         p = put_time(PUT(p, " "), keeps ? 0 : q->exptime);
@@ -203,7 +182,7 @@ static char *put_classic(char *p, const struct wire_question *q)
 
 bool wire_ask(struct buf *out, const struct wire_question *q, enum wire_dialect dialect, uint64_t opaque)
 {
-    bool   copy = verbs[q->verb].value && q->value.len <= WIRE_COPY_MAX;
+    bool   copy = wire_carries_value(q->verb) && q->value.len <= WIRE_COPY_MAX;
     size_t value = copy ? q->value.len + 2 : 0;
     if (!buf_reserve(out, WIRE_HEAD_MAX + value))
         return false;
@@ -374,6 +353,12 @@ static bool read_meta_value(struct wire_head *h, const char *p, const char *end)
     return line_number(&p, WIRE_VALUE_MAX, &h->size) && (p == end || *p == ' ') && read_flags(h, p, end);
 }
 
+/* A space, and a number: as memcached writes them. */
+static inline bool one_number(const char **p, uint64_t most, uint64_t *number)
+{
+    return *(*p)++ == ' ' && line_number(p, most, number);
+}
+
 /* A space or more, and a number. */
 static inline bool next_number(const char **p, uint64_t most, uint64_t *number)
 {
@@ -490,7 +475,7 @@ int wire_head(struct wire_head *h, const char *p, size_t n)
     return (int)(newline + 1 - p);
 }
 
-int wire_value(struct wire_head *h, const char *line, size_t n, mend_bytes key)
+size_t wire_value(struct wire_head *h, const char *line, size_t n, mend_bytes key)
 {
     enum { BEFORE = sizeof "VALUE " - 1 };
     const char *p = line + BEFORE + key.len;
@@ -498,12 +483,12 @@ int wire_value(struct wire_head *h, const char *line, size_t n, mend_bytes key)
 
     if (n < BEFORE + key.len || memcmp(line, "VALUE ", BEFORE) != 0 || memcmp(line + BEFORE, key.data, key.len) != 0)
         return 0;
-    if (!next_number(&p, UINT32_MAX, &flags) || !next_number(&p, WIRE_VALUE_MAX, &h->size) || !next_number(&p, UINT64_MAX, &h->cas) ||
+    if (!one_number(&p, UINT32_MAX, &flags) || !one_number(&p, WIRE_VALUE_MAX, &h->size) || !one_number(&p, UINT64_MAX, &h->cas) ||
         p[0] != '\r' || p[1] != '\n')
         return 0;
     h->flags = (uint32_t)flags;
     h->ttl_s = MEND_TTL_UNKNOWN;
-    return (int)(p + 2 - line);
+    return (size_t)(p + 2 - line);
 }
 
 /* A space, this letter, and a number. */
@@ -516,7 +501,7 @@ static inline bool flag_number(const char **p, char letter, uint64_t most, uint6
 }
 
 /* memcached tells the flags in the order that put_meta asks for them. */
-int wire_hit(struct wire_head *h, const char *line, size_t n, mend_bytes key, uint64_t opaque)
+size_t wire_hit(struct wire_head *h, const char *line, size_t n, mend_bytes key, uint64_t opaque)
 {
     const char *p = line + 3, *end = line + n;
     uint64_t    flags, ttl, same;
@@ -536,7 +521,7 @@ int wire_hit(struct wire_head *h, const char *line, size_t n, mend_bytes key, ui
     if ((size_t)(end - p) < key.len + 2 || p[0] != ' ' || p[1] != 'k' || memcmp(p + 2, key.data, key.len) != 0)
         return 0;
     p += 2 + key.len;
-    return flag_number(&p, 'O', UINT64_MAX, &same) && same == opaque && p[0] == '\r' && p[1] == '\n' ? (int)(p + 2 - line) : 0;
+    return flag_number(&p, 'O', UINT64_MAX, &same) && same == opaque && p[0] == '\r' && p[1] == '\n' ? (size_t)(p + 2 - line) : 0;
 }
 
 #define KIND(k) (1u << WIRE_##k)

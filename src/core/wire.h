@@ -70,12 +70,38 @@ enum { WIRE_FLAGS_ABSENT = MEND_FLAGS_ABSENT };
  * the CRLF behind it, from where it lies. 16 KB: a copy that costs less than a span more. */
 enum { WIRE_COPY_MAX = 16 * 1024 };
 
-/* Whether this verb has a value to send; whether it changes anything on the server; whether its answer in the classic
- * protocol is a list of values with an END. */
-bool wire_carries_value(enum wire_verb verb);
-bool wire_writes(enum wire_verb verb);
-bool wire_leaves_stale(enum wire_verb verb); /* when it fails: what the key then has may be older than the application thinks */
-bool wire_lists(enum wire_verb verb);
+#define WIRE_VERB(verb) (UINT32_C(1) << WIRE_##verb)
+#define WIRE_STORES (WIRE_VERB(SET) | WIRE_VERB(ADD) | WIRE_VERB(REPLACE) | WIRE_VERB(APPEND) | WIRE_VERB(PREPEND) | WIRE_VERB(CAS))
+#define WIRE_READS (WIRE_VERB(GET) | WIRE_VERB(EXISTS) | WIRE_VERB(PROVE) | WIRE_VERB(GET_MANY) | WIRE_VERB(FETCH))
+
+static inline bool wire_is_of(enum wire_verb verb, uint32_t verbs)
+{
+    return (verbs >> verb & 1) != 0;
+}
+
+/* Whether this verb has a value to send. */
+static inline bool wire_carries_value(enum wire_verb verb)
+{
+    return wire_is_of(verb, WIRE_STORES);
+}
+
+/* Whether it changes anything on the server. (What a FETCH leaves there without a lease is gone soon.) */
+static inline bool wire_writes(enum wire_verb verb)
+{
+    return !wire_is_of(verb, WIRE_READS);
+}
+
+/* When it fails: whether what the key then has may be older than the application thinks. */
+static inline bool wire_leaves_stale(enum wire_verb verb)
+{
+    return !wire_is_of(verb, WIRE_READS | WIRE_VERB(GET_AND_TOUCH) | WIRE_VERB(FLUSH_ALL));
+}
+
+/* Whether its answer in the classic protocol is a list of values with an END. */
+static inline bool wire_lists(enum wire_verb verb)
+{
+    return wire_is_of(verb, WIRE_READS | WIRE_VERB(GET_AND_TOUCH));
+}
 
 /* A question needs no more room than this, but for a value that is copied. */
 enum { WIRE_HEAD_MAX = 528 };
@@ -143,8 +169,8 @@ int wire_head(struct wire_head *h, const char *p, size_t n);
 /* The same for the lines that are most likely: a VALUE of this key, as the answer to a gets; a VA of this key and opaque,
  * as the answer to a GET. 0: it is another, or not all there, and wire_head is to be asked. Behind p[0..n) stands a NUL.
  * Only size, flags, cas and ttl_s are filled in. */
-int wire_value(struct wire_head *h, const char *p, size_t n, mend_bytes key);
-int wire_hit(struct wire_head *h, const char *p, size_t n, mend_bytes key, uint64_t opaque);
+size_t wire_value(struct wire_head *h, const char *p, size_t n, mend_bytes key);
+size_t wire_hit(struct wire_head *h, const char *p, size_t n, mend_bytes key, uint64_t opaque);
 
 /* Whether a head of this kind can answer this question. Errors can answer any. */
 bool wire_fits(enum wire_kind kind, enum wire_verb verb, enum wire_dialect dialect);

@@ -52,11 +52,6 @@ bool link_dial(struct link *l, struct io *io, const struct io_address *to, enum 
 
 /* ---- Moving bytes ---- */
 
-bool link_over(const struct link *l)
-{
-    return conn_is_over(&l->conn) || l->conn.state == CONN_COLD || (l->conn.state == CONN_READY && conn_at_rest(&l->conn));
-}
-
 static void arrived(struct link *l, ptrdiff_t got)
 {
     if (got >= 0)

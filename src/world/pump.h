@@ -65,7 +65,10 @@ void link_expire(struct link *l, int result);
 void link_reuse(struct link *l, nstime now);
 
 /* Whether there is nothing more to be done for it by those who asked. */
-bool link_over(const struct link *l);
+static inline bool link_over(const struct link *l)
+{
+    return conn_is_over(&l->conn) || l->conn.state == CONN_COLD || (l->conn.state == CONN_READY && conn_at_rest(&l->conn));
+}
 
 /* A quiet link that is idle: nothing has come, and the peer is there. */
 bool link_quiet(struct link *l, struct io *io);

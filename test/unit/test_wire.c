@@ -418,7 +418,7 @@ static void mangled_lines(void **state)
 static int shortly(struct wire_head *h, const char *line, size_t n)
 {
     mend_bytes key = {"key", 3};
-    return strncmp(line, "VA ", 3) == 0 ? wire_hit(h, line, n, key, 42) : wire_value(h, line, n, key);
+    return (int)(strncmp(line, "VA ", 3) == 0 ? wire_hit(h, line, n, key, 42) : wire_value(h, line, n, key));
 }
 
 static bool is_the_usual(const struct wire_head *h)
