@@ -330,7 +330,8 @@ struct server *call_ask(struct call *call, const mend_call *options, const struc
         if (s->gutter)
             gutter_answer(a);
     }
-    buf_release(&packed);
+    if (packed.data)
+        buf_release(&packed);
     if (!values_unpack(values, q->verb, a))
         atomic_fetch_add(&s->values_broken, 1);
     bool zombie = q->by_lease && !q->cas && a->status < 0 && a->maybe_applied; /* an add, which may come after another's delete */

@@ -18,7 +18,7 @@ enum {
 /* One question in flight. */
 struct ask {
     enum wire_verb verb;
-    uint64_t       opaque;
+    struct wire_opaque opaque;
     uint64_t       begins, ends; /* where on the line its bytes are */
     bool           answering; /* some of its answer has come */
     bool           undeleted; /* it is behind a delete that was refused */
@@ -178,7 +178,7 @@ bool conn_dial(struct conn *c, enum wire_dialect hint, uint32_t opaque)
         return false;
     c->dialect = hint;
     c->asks = asks_first(hint);
-    c->opaque = opaque;
+    wire_opaque_begin(&c->opaque, opaque);
     become(c, CONN_DIALING);
     return true;
 }
@@ -230,7 +230,8 @@ static mend_status ask_one(struct conn *c, const struct wire_question *q, struct
             return status;
     }
     size_t before = c->out.len;
-    if (!line_reserve(c, 1) || !wire_ask(&c->out, q, c->asks, ++c->opaque))
+    wire_opaque_next(&c->opaque);
+    if (!line_reserve(c, 1) || !wire_ask(&c->out, q, c->asks, &c->opaque))
         return MEND_E_MEMORY;
 
     bool        kept = into || q->verb == WIRE_PROVE; /* else nobody keeps the key for us, and no answer to such has one */
@@ -372,6 +373,8 @@ void conn_sent(struct conn *c, size_t n)
         c->out_at = 0;
     }
 
+    if (!n)
+        return;
     took = at_most(n, c->big.len);
     c->big.data = c->big.len ? (const char *)c->big.data + took : NULL;
     c->big.len -= took;
@@ -631,7 +634,7 @@ static bool keeps_key(const struct want *w)
 /* Of an answer in the meta protocol. */
 static bool belongs(const struct conn *c, const struct ask *a, const struct wire_head *h)
 {
-    if (h->has_opaque ? h->opaque != a->opaque : c->reflects)
+    if (h->has_opaque ? h->opaque != a->opaque.number : c->reflects)
         return false;
     if (h->key.data && keeps_key(&a->one) && !same_key(a->one.key, h->key, h->key_binary))
         return false;
@@ -817,7 +820,7 @@ static bool read_usual(struct conn *c, struct ask *a)
     if (c->sent < a->ends)
         return false;
     if (!a->many) {
-        if (!awaits(&a->one) || !take_value(c, &a->one, &h, wire_hit(&h, c->in.data + c->in_at, c->in.len - c->in_at, a->one.key, a->opaque)))
+        if (!awaits(&a->one) || !take_value(c, &a->one, &h, wire_hit(&h, c->in.data + c->in_at, c->in.len - c->in_at, a->one.key, &a->opaque)))
             return false;
         line_next(c);
         return true;

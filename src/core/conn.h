@@ -117,7 +117,7 @@ struct conn {
 
     struct ask   *line; /* a ring of line_cap, a power of two */
     size_t        line_head, line_count, line_cap;
-    uint64_t      opaque;
+    struct wire_opaque opaque; /* of the last question */
     struct answer *reading;    /* whose value is arriving, if it is anybody's */
     struct answer *sink;       /* the same, if the value is to be kept */
     uint64_t      value_left; /* of its bytes, and of the CRLF behind */
@@ -158,10 +158,15 @@ void conn_redirect(struct conn *c, const struct answer *from, struct answer *to,
 
 size_t conn_unsent(const struct conn *c); /* bytes of questions that wait to be sent */
 
+static inline bool conn_all_sent(const struct conn *c)
+{
+    return c->out_at == c->out.len && c->crlf == 0;
+}
+
 /* Nothing in flight, nothing to send. */
 static inline bool conn_at_rest(const struct conn *c)
 {
-    return c->line_count == 0 && c->out_at == c->out.len && c->crlf == 0;
+    return c->line_count == 0 && conn_all_sent(c);
 }
 
 size_t conn_room(struct conn *c, struct conn_span room[2]); /* how many of the two */

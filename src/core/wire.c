@@ -85,7 +85,32 @@ static char *put_time(char *p, int64_t exptime)
     return exptime < 0 ? PUT(p, "-1") : put_number(p, (uint64_t)exptime);
 }
 
-static char *put_meta(char *p, const struct wire_question *q, uint64_t opaque)
+void wire_opaque_begin(struct wire_opaque *o, uint32_t number)
+{
+    char text[DIGITS_MAX + PUT_SLACK];
+
+    o->number = number;
+    o->len = (unsigned char)(put_number(text, number) - text);
+    memcpy(o->digits, text, sizeof o->digits);
+}
+
+void wire_opaque_next(struct wire_opaque *o)
+{
+    unsigned i = o->len;
+
+    o->number++;
+    while (i > 0 && o->digits[i - 1] == '9')
+        o->digits[--i] = '0';
+    if (i > 0) {
+        o->digits[i - 1]++;
+        return;
+    }
+    assert(o->len < sizeof o->digits);
+    o->digits[0] = '1';
+    o->digits[o->len++] = '0';
+}
+
+static char *put_meta(char *p, const struct wire_question *q, const struct wire_opaque *opaque)
 {
     p = put(p, verbs[q->verb].meta);
     if (q->verb == WIRE_FLUSH_ALL)
@@ -105,7 +130,9 @@ static char *put_meta(char *p, const struct wire_question *q, uint64_t opaque)
     p = put(p, verbs[q->verb].meta_more);
     if (verbs[q->verb].shows && !q->key_binary) /* an item that a lease makes shows its key as it is, though it was asked for in base64: a line of any bytes */
         p = PUT(p, " k");
-    p = put_number(PUT(p, " O"), opaque);
+    p = PUT(p, " O");
+    memcpy(p, opaque->digits, sizeof opaque->digits);
+    p += opaque->len;
 
     switch (q->verb) {
     case WIRE_CAS:
@@ -180,7 +207,7 @@ static char *put_classic(char *p, const struct wire_question *q)
     return p;
 }
 
-bool wire_ask(struct buf *out, const struct wire_question *q, enum wire_dialect dialect, uint64_t opaque)
+bool wire_ask(struct buf *out, const struct wire_question *q, enum wire_dialect dialect, const struct wire_opaque *opaque)
 {
     bool   copy = wire_carries_value(q->verb) && q->value.len <= WIRE_COPY_MAX;
     size_t value = copy ? q->value.len + 2 : 0;
@@ -501,10 +528,10 @@ static inline bool flag_number(const char **p, char letter, uint64_t most, uint6
 }
 
 /* memcached tells the flags in the order that put_meta asks for them. */
-size_t wire_hit(struct wire_head *h, const char *line, size_t n, mend_bytes key, uint64_t opaque)
+size_t wire_hit(struct wire_head *h, const char *line, size_t n, mend_bytes key, const struct wire_opaque *opaque)
 {
     const char *p = line + 3, *end = line + n;
-    uint64_t    flags, ttl, same;
+    uint64_t    flags, ttl;
 
     if (n < 3 || memcmp(line, "VA ", 3) != 0 || !line_number(&p, WIRE_VALUE_MAX, &h->size))
         return 0;
@@ -518,10 +545,13 @@ size_t wire_hit(struct wire_head *h, const char *line, size_t n, mend_bytes key,
         h->ttl_s = (int64_t)ttl;
     else
         return 0;
-    if ((size_t)(end - p) < key.len + 2 || p[0] != ' ' || p[1] != 'k' || memcmp(p + 2, key.data, key.len) != 0)
+    if ((size_t)(end - p) < sizeof " k O\r\n" - 1 + key.len + opaque->len || p[0] != ' ' || p[1] != 'k' || memcmp(p + 2, key.data, key.len) != 0)
         return 0;
     p += 2 + key.len;
-    return flag_number(&p, 'O', UINT64_MAX, &same) && same == opaque && p[0] == '\r' && p[1] == '\n' ? (size_t)(p + 2 - line) : 0;
+    if (p[0] != ' ' || p[1] != 'O' || memcmp(p + 2, opaque->digits, opaque->len) != 0)
+        return 0;
+    p += 2 + opaque->len;
+    return p[0] == '\r' && p[1] == '\n' ? (size_t)(p + 2 - line) : 0;
 }
 
 #define KIND(k) (1u << WIRE_##k)

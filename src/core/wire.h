@@ -103,11 +103,21 @@ static inline bool wire_lists(enum wire_verb verb)
     return wire_is_of(verb, WIRE_READS | WIRE_VERB(GET_AND_TOUCH));
 }
 
+/* A question's opaque: a number, and its digits, which are counted up like an odometer's, and looked for in the answer. */
+struct wire_opaque {
+    uint64_t      number;
+    char          digits[15]; /* of numbers below 10^15: of 10 questions a microsecond for three years */
+    unsigned char len;
+};
+
+void wire_opaque_begin(struct wire_opaque *o, uint32_t number);
+void wire_opaque_next(struct wire_opaque *o);
+
 /* A question needs no more room than this, but for a value that is copied. */
 enum { WIRE_HEAD_MAX = 528 };
 
 /* Appends the question. False: no memory, and nothing was appended. */
-bool wire_ask(struct buf *out, const struct wire_question *q, enum wire_dialect dialect, uint64_t opaque);
+bool wire_ask(struct buf *out, const struct wire_question *q, enum wire_dialect dialect, const struct wire_opaque *opaque);
 
 enum wire_kind {
     /* meta */
@@ -170,7 +180,7 @@ int wire_head(struct wire_head *h, const char *p, size_t n);
  * as the answer to a GET. 0: it is another, or not all there, and wire_head is to be asked. Behind p[0..n) stands a NUL.
  * Only size, flags, cas and ttl_s are filled in. */
 size_t wire_value(struct wire_head *h, const char *p, size_t n, mend_bytes key);
-size_t wire_hit(struct wire_head *h, const char *p, size_t n, mend_bytes key, uint64_t opaque);
+size_t wire_hit(struct wire_head *h, const char *p, size_t n, mend_bytes key, const struct wire_opaque *opaque);
 
 /* Whether a head of this kind can answer this question. Errors can answer any. */
 bool wire_fits(enum wire_kind kind, enum wire_verb verb, enum wire_dialect dialect);

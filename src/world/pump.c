@@ -100,7 +100,7 @@ static bool push(struct link *l, struct io *io)
         return true;
     }
     conn_sent(&l->conn, (size_t)sent);
-    return conn_pending(&l->conn, spans) == 0;
+    return conn_all_sent(&l->conn);
 }
 
 bool link_wants(struct link *l, struct io_poll *poll)

@@ -203,7 +203,7 @@ static void end_well(struct rig *r)
     assert_false(conn_at_rest(&r->c));
     transmit_all(r);
     if (r->c.dialect == WIRE_META)
-        snprintf(answer, sizeof answer, "VA 2 f0 c1 t-1 kwell O%llu\r\nhi\r\n", (unsigned long long)r->c.opaque);
+        snprintf(answer, sizeof answer, "VA 2 f0 c1 t-1 kwell O%llu\r\nhi\r\n", (unsigned long long)r->c.opaque.number);
     else
         snprintf(answer, sizeof answer, "VALUE well 0 2 1\r\nhi\r\nEND\r\n");
     feed_text(r, answer);
@@ -1285,10 +1285,10 @@ static void live_through(struct rig *r, char *large)
         if (status)
             continue;
         transmit_all(r);
-        snprintf(answer, sizeof answer, asks[i].verb == WIRE_GET ? "VA 300 kkey O%llu\r\n%0300d\r\n" : "HD O%llu\r\n", (unsigned long long)r->c.opaque, 0);
+        snprintf(answer, sizeof answer, asks[i].verb == WIRE_GET ? "VA 300 kkey O%llu\r\n%0300d\r\n" : "HD O%llu\r\n", (unsigned long long)r->c.opaque.number, 0);
         if (asks[i].verb == WIRE_GET) {
             char value[400];
-            snprintf(value, sizeof value, "VA 300 c1 kkey O%llu\r\n%0300d\r\n", (unsigned long long)r->c.opaque, 0);
+            snprintf(value, sizeof value, "VA 300 c1 kkey O%llu\r\n%0300d\r\n", (unsigned long long)r->c.opaque.number, 0);
             feed_text(r, value);
         } else
             feed_text(r, answer);
@@ -1301,7 +1301,7 @@ static void live_through(struct rig *r, char *large)
     uint64_t asked = r->c.asked;
     if (ask_many(r, "a b")) {
         transmit_all(r);
-        snprintf(answer, sizeof answer, "EN k" TRIAL_64 " b O%llu\r\nVALUE b 0 1 1\r\nB\r\nEND\r\n", (unsigned long long)r->c.opaque);
+        snprintf(answer, sizeof answer, "EN k" TRIAL_64 " b O%llu\r\nVALUE b 0 1 1\r\nB\r\nEND\r\n", (unsigned long long)r->c.opaque.number);
         feed_text(r, answer);
         assert_true(r->answers[0].done && r->answers[1].done && r->answers[0].status == MEND_MISS);
         assert_true(r->answers[1].status == MEND_OK || r->answers[1].status == MEND_E_MEMORY);

@@ -19,6 +19,7 @@
 #define BINARY .key = {"a b", 3}, .key_binary = true
 #define MOST UINT64_MAX
 #define MOST_TEXT "18446744073709551615"
+#define OPAQUE_MOST "999999999999999"
 
 static const struct {
     struct wire_question q;
@@ -71,11 +72,13 @@ static const struct {
     {{WIRE_GET, .key = {"\xff", 1}, .key_binary = true}, "mg /w== b v f c t O7\r\n", NULL},
 };
 
-static void ask(const struct memory *memory, const struct wire_question *q, enum wire_dialect dialect, uint64_t opaque, struct buf *out)
+static void ask(const struct memory *memory, const struct wire_question *q, enum wire_dialect dialect, const char *digits, struct buf *out)
 {
+    struct wire_opaque opaque = {.len = (unsigned char)strlen(digits)};
+    memcpy(opaque.digits, digits, opaque.len);
     *out = (struct buf){.memory = memory};
     assert_true(buf_add(out, "before", 6)); /* it appends */
-    assert_true(wire_ask(out, q, dialect, opaque));
+    assert_true(wire_ask(out, q, dialect, &opaque));
     assert_memory_equal(out->data, "before", 6);
     buf_drop(out, 6);
 }
@@ -90,11 +93,28 @@ static void asking(void **state)
             struct buf out;
             if (!expected)
                 continue;
-            ask(&memory, &questions[i].q, classic ? WIRE_CLASSIC : WIRE_META, 7, &out);
+            ask(&memory, &questions[i].q, classic ? WIRE_CLASSIC : WIRE_META, "7", &out);
             if (out.len != strlen(expected) || memcmp(out.data, expected, out.len) != 0)
                 fail_msg("asked \"%.*s\", and not \"%s\"", (int)out.len, out.data, expected);
             buf_release(&out);
         }
+}
+
+static void opaques_count_up(void **state)
+{
+    static const uint32_t from[] = {0, 7, 9, 10, 98, 99, 109, 199, 999, 1234567, 16777215, 99999998, UINT32_MAX - 1};
+    (void)state;
+    for (size_t i = 0; i < sizeof from / sizeof *from; i++) {
+        struct wire_opaque o;
+        wire_opaque_begin(&o, from[i]);
+        for (uint64_t n = from[i]; n < from[i] + UINT64_C(12); n++, wire_opaque_next(&o)) {
+            char digits[24];
+            int  len = snprintf(digits, sizeof digits, "%llu", (unsigned long long)n);
+            assert_int_equal(o.number, n);
+            assert_int_equal(o.len, len);
+            assert_memory_equal(o.digits, digits, (size_t)len);
+        }
+    }
 }
 
 static void any_value(void **state)
@@ -103,8 +123,8 @@ static void any_value(void **state)
     struct wire_question q = {WIRE_SET, KEY, .value = {"\r\n\0\r\n", 5}};
     struct buf out;
     (void)state;
-    ask(&memory, &q, WIRE_META, MOST, &out);
-    static const char expected[] = "ms key 5 c O" MOST_TEXT "\r\n\r\n\0\r\n\r\n";
+    ask(&memory, &q, WIRE_META, OPAQUE_MOST, &out);
+    static const char expected[] = "ms key 5 c O" OPAQUE_MOST "\r\n\r\n\0\r\n\r\n";
     assert_int_equal(out.len, sizeof expected - 1);
     assert_memory_equal(out.data, expected, out.len);
     buf_release(&out);
@@ -118,12 +138,12 @@ static void large_values(void **state)
     struct buf out;
     (void)state;
     assert_non_null(value);
-    ask(&memory, &(struct wire_question){WIRE_SET, KEY, .value = {value, WIRE_COPY_MAX}}, WIRE_CLASSIC, 7, &out);
+    ask(&memory, &(struct wire_question){WIRE_SET, KEY, .value = {value, WIRE_COPY_MAX}}, WIRE_CLASSIC, "7", &out);
     assert_int_equal(out.len, strlen("set key 0 0 16384\r\n") + WIRE_COPY_MAX + 2);
     assert_memory_equal(out.data, "set key 0 0 16384\r\n\0", 20);
     assert_memory_equal(out.data + out.len - 3, "\0\r\n", 3);
     buf_release(&out);
-    ask(&memory, &(struct wire_question){WIRE_SET, KEY, .value = {value, WIRE_COPY_MAX + 1}}, WIRE_META, 7, &out);
+    ask(&memory, &(struct wire_question){WIRE_SET, KEY, .value = {value, WIRE_COPY_MAX + 1}}, WIRE_META, "7", &out);
     assert_int_equal(out.len, strlen("ms key 16385 c O7\r\n"));
     assert_memory_equal(out.data, "ms key 16385 c O7\r\n", out.len);
     buf_release(&out);
@@ -146,12 +166,12 @@ static void the_longest_questions(void **state)
             q.key_binary = binary;
             if (binary || verb == WIRE_PROVE)
                 q.key.len = KEY_BINARY_MAX;
-            ask(&memory, &q, WIRE_META, MOST, &out);
+            ask(&memory, &q, WIRE_META, OPAQUE_MOST, &out);
             assert_memory_equal(out.data + out.len - 2, "\r\n", 2);
             assert_in_range(out.len, 1, 512 + 2);
             buf_release(&out);
             q.key_binary = false;
-            ask(&memory, &q, WIRE_CLASSIC, MOST, &out);
+            ask(&memory, &q, WIRE_CLASSIC, OPAQUE_MOST, &out);
             assert_memory_equal(out.data + out.len - 2, "\r\n", 2);
             buf_release(&out);
         }
@@ -173,7 +193,7 @@ static void nothing_is_asked_without_memory(void **state)
     none.hooks.reallocate = no_memory;
     assert_true(buf_add(&out, "before", 6));
     out.memory = &none;
-    assert_false(wire_ask(&out, &questions[0].q, WIRE_META, 7));
+    assert_false(wire_ask(&out, &questions[0].q, WIRE_META, &(struct wire_opaque){7, "7", 1}));
     assert_int_equal(out.len, 6);
     assert_memory_equal(out.data, "before", 6);
     out.memory = &memory;
@@ -418,7 +438,7 @@ static void mangled_lines(void **state)
 static int shortly(struct wire_head *h, const char *line, size_t n)
 {
     mend_bytes key = {"key", 3};
-    return (int)(strncmp(line, "VA ", 3) == 0 ? wire_hit(h, line, n, key, 42) : wire_value(h, line, n, key));
+    return (int)(strncmp(line, "VA ", 3) == 0 ? wire_hit(h, line, n, key, &(struct wire_opaque){42, "42", 2}) : wire_value(h, line, n, key));
 }
 
 static bool is_the_usual(const struct wire_head *h)
@@ -554,6 +574,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(asking),
+        cmocka_unit_test(opaques_count_up),
         cmocka_unit_test(any_value),
         cmocka_unit_test(large_values),
         cmocka_unit_test(the_longest_questions),
