@@ -30,13 +30,20 @@ struct text {
     size_t length;
 };
 
+/* Where a value of a batch comes to lie: the answers to the same questions are the same. */
+struct place {
+    const struct item *item;
+    size_t             at;
+};
+
 struct floor {
     int         sockets[SERVERS_MAX];
     unsigned    servers;
     char       *buffer;
     size_t      room;
     struct text gets[SERVERS_MAX], sets[SERVERS_MAX], deletes[SERVERS_MAX]; /* a batch's questions, and... */
-    size_t      hits[SERVERS_MAX], items[SERVERS_MAX]; /* ...bytes and lines of what is to come */
+    size_t      hits[SERVERS_MAX], items[SERVERS_MAX]; /* ...bytes and lines of what is to come, ... */
+    struct place *values[SERVERS_MAX];                  /* ...and the values in it, which the caller looks at as those of any client */
 };
 
 /* ---- Sockets ---------------------------------------------------------------------------------- */
@@ -224,6 +231,15 @@ static enum outcome floor_delete(void *mine, const struct item *item)
 
 /* ---- Many ---------------------------------------------------------------------------------------- */
 
+static size_t count_right(const struct floor *f, unsigned s)
+{
+    size_t right = 0;
+
+    for (size_t i = 0; i < f->items[s]; i++)
+        right += item_is(f->values[s][i].item, f->buffer + f->values[s][i].at, f->values[s][i].item->value_bytes);
+    return right;
+}
+
 /* Sends each server its part, then reads what each says. */
 static size_t floor_get_multi(void *mine, const struct target *t)
 {
@@ -235,7 +251,7 @@ static size_t floor_get_multi(void *mine, const struct target *t)
             return 0;
     for (unsigned s = 0; s < f->servers; s++)
         if (f->items[s] && hear(f, f->sockets[s], "END\r\n", 5) == f->hits[s])
-            right += f->items[s];
+            right += count_right(f, s);
     (void)t;
     return right;
 }
@@ -306,6 +322,8 @@ static void prepare_batch(struct floor *f, const struct target *t)
         add(&f->sets[s], "\r\n", 2);
         add(&f->deletes[s], line, (size_t)sprintf(line, "delete %s\r\n", item->key));
         f->hits[s] += (size_t)sprintf(line, "VALUE %s 0 %zu\r\n", item->key, item->value_bytes);
+        f->values[s] = must_have(realloc(f->values[s], (f->items[s] + 1) * sizeof *f->values[s]));
+        f->values[s][f->items[s]] = (struct place){item, f->hits[s]};
         f->hits[s] += item->value_bytes + 2;
         f->items[s]++;
     }
@@ -325,6 +343,7 @@ static void floor_leave(void *mine)
         free(f->gets[s].bytes);
         free(f->sets[s].bytes);
         free(f->deletes[s].bytes);
+        free(f->values[s]);
     }
     free(f->buffer);
     free(f);
@@ -371,6 +390,16 @@ static enum outcome loop_done(void *mine, const struct item *item)
     return DONE;
 }
 
+static size_t loop_get_multi(void *mine, const struct target *t)
+{
+    size_t right = 0;
+
+    (void)mine;
+    for (size_t i = 0; i < t->batch; i++)
+        right += item_is(&t->items[i], t->items[i].value, t->items[i].value_bytes);
+    return right;
+}
+
 static size_t loop_multi(void *mine, const struct target *t)
 {
     (void)mine;
@@ -391,5 +420,5 @@ static void loop_leave(void *mine)
 const struct client client_loop = {
     .name = "loop", .join = loop_join, .leave = loop_leave,
     .get = loop_get, .set = loop_done, .delete = loop_done,
-    .get_multi = loop_multi, .set_multi = loop_multi, .delete_multi = loop_multi,
+    .get_multi = loop_get_multi, .set_multi = loop_multi, .delete_multi = loop_multi,
 };

@@ -18,6 +18,7 @@ FULL = [(client, case, 1, servers)
         for client in ('mend', 'libmemcached', 'floor')
         for case, servers in (('get_hit', 1), ('get_hit', 3), ('set_100', 1),
                               ('get_multi_100', 1), ('get_multi_100', 4))]
+FULL += [('floor-meta', 'get_hit', 1, 1), ('crowd', 'get_hit', 1, 1)]
 FULL += [('mend', 'set_multi_100', 1, 1), ('mend', 'delete_multi_100', 1, 1), ('mend', 'get_down', 1, 1),
          ('mend', 'set_down', 1, 1), ('mend', 'set_down_again', 1, 1)]
 SHARED = [('mend', 'get_hit', threads, 1) for threads in (4, 16, 64)] + [('crowd', 'get_hit', 16, 1), ('libmemcached-pool', 'get_hit', 16, 1)]
@@ -104,8 +105,8 @@ CALLS = {'instructions': 8000, 'allocations': 400}
 
 
 def valgrind_jobs(counter, whats):
-    """(what, figure, command, N) for each; the empty loop's, too, where it is more than nothing to a call."""
-    loops = {('loop', what[1], 1, 1) for what in whats if what[1] not in DOWN and not is_multi(what)}
+    """(what, figure, command, N) for each; the empty loop's, too."""
+    loops = {('loop', what[1], 1, 1) for what in whats if what[1] not in DOWN}
     for what in [*whats, *sorted(loops)]:
         command = counter.command(what)
         for figure, n in CALLS.items():
