@@ -13,7 +13,7 @@
 
 #include "world/pump.h"
 
-enum { PORTION_BYTES = 1 << 20, LARGE_BYTES = 10 << 20 };
+enum { PORTION_BYTES = (1 << 20) + (1 << 14), LARGE_BYTES = 10 << 20 };
 
 /* A world that takes all that it is given, and says what it was told to say. */
 struct counting {
