@@ -152,6 +152,38 @@ static void points(void **state)
     assert_int_equal(ring_one_at_a_time(mend_str("key:0")), 3235172033);
 }
 
+/* One block, up to 55 bytes, and several. By Python: struct.unpack('<4I', hashlib.md5(b'x' * length).digest()) */
+static void md5_of_any_length(void **state)
+{
+    static const struct {
+        size_t   length;
+        uint32_t first, last;
+    } rows[] = {
+        {1, 1642386589, 2791791637},
+        {54, 1946806881, 1933059496},
+        {55, 541341188, 1922017848},
+        {56, 3581053542, 1269919149},
+        {57, 2268541033, 173263621},
+        {63, 550158973, 2173279737},
+        {64, 2169486273, 1445209579},
+        {65, 87214363, 4128039007},
+        {119, 1601844395, 1338118719},
+        {250, 1263649145, 3576129611},
+    };
+    struct ring *ring = build(ABC, MEND_DISTRIBUTION_KETAMA_WEIGHTED);
+    char         text[250];
+    (void)state;
+    memset(text, 'x', sizeof text);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        mend_bytes all = mend_mem(text, rows[i].length);
+        assert_int_equal(ring_md5_point(all, 0), rows[i].first);
+        assert_int_equal(ring_md5_point(all, 3), rows[i].last);
+        for (size_t split = 0; split < all.len; split++)
+            assert_int_equal(ring_server(ring, mend_mem(text, split), mend_mem(text + split, all.len - split)), ring_server(ring, mend_mem(NULL, 0), all));
+    }
+    ring_free(ring);
+}
+
 /* The check value that every description of CRC-32 has: 0xcbf43926 of "123456789". */
 static void crc32_by_a_thousand_servers(void **state)
 {
@@ -277,6 +309,7 @@ int main(void)
         cmocka_unit_test(behind_a_prefix),
         cmocka_unit_test(high_bytes),
         cmocka_unit_test(points),
+        cmocka_unit_test(md5_of_any_length),
         cmocka_unit_test(crc32_by_a_thousand_servers),
         cmocka_unit_test(slots),
         cmocka_unit_test(on_a_point),
