@@ -2,11 +2,20 @@
 # planted.sh - bugs that the simulation must find: each is put into a copy of the library, and lived with.
 #
 #     test/sim/planted.sh [NAME ...]     all, or those named; from the root of the tree
+#     test/sim/planted.sh --apply        only tells those whose patch no longer applies
 #
 # A planted bug is test/sim/planted/NAME.patch; its first line says what it is. Fails if one survives LIVES lives
 # (20000), or if a patch no longer applies: then the code that it breaks has changed, and the patch has to follow.
 set -euo pipefail
 cd "$(dirname "$(readlink -f "$0")")/../.."
+
+if [ "$*" = --apply ]; then
+    stale=0
+    for patch in test/sim/planted/*.patch; do
+        patch -s -p1 --dry-run -f <"$patch" >/dev/null || { echo "$patch no longer applies"; stale=1; }
+    done
+    exit "$stale"
+fi
 
 lives=${LIVES:-20000}
 work=${TMPDIR:-/tmp}/mend-planted.$$
