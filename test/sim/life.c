@@ -1513,6 +1513,18 @@ static void life_main(void *arg)
     oracle_end(l->oracle);
 }
 
+/* Since when servers could have come up for good: the end of all faults; or what came behind that, and before they were up. */
+static nstime last_blow(const struct life_now *l)
+{
+    nstime since = l->calm_at;
+
+    if (l->lost_latest < l->all_up_at)
+        since = later_of(since, l->lost_latest); /* a journal overflowed, perhaps */
+    if (l->stalled_last < l->all_up_at)
+        since = later_of(since, l->stalled_last);
+    return since;
+}
+
 static void stall(nstime by, void *arg)
 {
     struct life_now *l = arg;
@@ -1538,7 +1550,7 @@ void life_run(uint64_t seed, FILE *story, struct life_report *report)
     report->calls = l.calls;
     report->virtual_ms = (uint64_t)(dream_now(l.dream) / 1000000);
     memcpy(report->faults, net_counted(l.net), sizeof report->faults);
-    report->up_ns = l.all_up_at - l.calm_at;
+    report->up_ns = l.all_up_at - last_blow(&l);
     report->up_within_ns = settling(&l);
     for (struct later *at = l.laters, *next; at; at = next) {
         next = at->next;
