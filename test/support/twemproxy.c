@@ -50,7 +50,7 @@ static bool start(struct twemproxy *t, const struct memcached *behind, size_t po
         snprintf(t->names[i], sizeof t->names[i], "127.0.0.1:%d", t->ports[i]);
         fprintf(out, "pool%zu:\n  listen: %s\n  hash: fnv1a_64\n  distribution: modula\n  timeout: 10000\n  servers:\n", i, t->names[i]);
         for (size_t k = 0; k < n; k++)
-            fprintf(out, "   - %s:1\n", behind[i * n + k].name);
+            fprintf(out, "   - %s:1 backend%zu\n", behind[i * n + k].name, k); /* it sorts them by these, else by their addresses */
     }
     fclose(out);
     snprintf(stats, sizeof stats, "%d", port_free("127.0.0.1"));
