@@ -3,6 +3,7 @@
  */
 #include "support/hostile.h"
 #include "support/memcached.h"
+#include "support/proxy.h"
 #include "support/wait.h"
 
 #include <pthread.h>
@@ -12,20 +13,42 @@
 
 #define S(text) mend_str(text)
 
-enum { TIMEOUT_MS = 100, ZOMBIE_MS = 200, TTL_S = 10 };
+enum { ZOMBIE_MS = 200, TTL_S = 10 };
 
+/* Each behind a door: while that is shut it is away, with what it holds. Their names are the doors', so that no call has to run out of time. */
 static struct memcached home, gutter;
+static struct proxy    *home_door, *gutter_door;
+
+static struct proxy *start(struct memcached *m)
+{
+    memcached_start(m, "127.0.0.1", NULL);
+    struct proxy *door = proxy_start("127.0.0.1", m->host, m->port);
+    assert_non_null(door);
+    snprintf(m->name, sizeof m->name, "%s", proxy_name(door));
+    return door;
+}
 
 static int begins(void **state)
 {
-    memcached_start(&home, "127.0.0.1", NULL);
-    memcached_start(&gutter, "127.0.0.1", NULL);
+    home_door = start(&home);
+    gutter_door = start(&gutter);
     return watch_begins(state);
+}
+
+/* Also after a test that failed in the middle. */
+static int both_are_back(void **state)
+{
+    (void)state;
+    proxy_set(home_door, NULL);
+    proxy_set(gutter_door, NULL);
+    return 0;
 }
 
 static int ends(void **state)
 {
     (void)state;
+    proxy_stop(home_door);
+    proxy_stop(gutter_door);
     memcached_stop(&home);
     memcached_stop(&gutter);
     return 0;
@@ -33,7 +56,7 @@ static int ends(void **state)
 
 static mend_client *open_both(void)
 {
-    mend_client *c = open_up(&MEND_CONFIG(.servers = home.name, .gutter = gutter.name, .timeout_ms = TIMEOUT_MS, .zombie_ms = ZOMBIE_MS));
+    mend_client *c = open_up(&MEND_CONFIG(.servers = home.name, .gutter = gutter.name, .timeout_ms = SOON_MS, .zombie_ms = ZOMBIE_MS));
     assert_int_equal(mend_flush_all(c, NULL), MEND_OK);
     return c;
 }
@@ -44,16 +67,17 @@ static bool is_down(mend_client *c, size_t i)
     return state == MEND_STATE_DOWN || state == MEND_STATE_TRIAL;
 }
 
-/* Stops it, with what it holds, and calls until that is known. */
-static void falls(struct memcached *m, mend_client *c, size_t i)
+/* Shuts a door, and calls until that is known. */
+static void falls(struct proxy *door, mend_client *c, size_t i)
 {
-    memcached_pause(m);
+    proxy_set(door, &(struct proxy_fault){.refuse = true});
+    proxy_cut(door);
     await((mend_ping(c, NULL), is_down(c, i)), SOON_MS);
 }
 
-static void is_back(struct memcached *m, mend_client *c)
+static void is_back(struct proxy *door, mend_client *c)
 {
-    memcached_resume(m);
+    proxy_set(door, NULL);
     await(all_up(c), SOON_MS);
 }
 
@@ -89,7 +113,7 @@ static void it_stands_in(void **state)
     mend_client *c = open_both();
     must_be(MEND_OK, mend_set(c, S("before"), S("1"), NULL, &r), &r);
     await(seen_at(c, 1).journal_keys == 0, SOON_MS);
-    falls(&home, c, 0);
+    falls(home_door, c, 0);
     assert_true(mend_connection_available(c));
 
     must_be(MEND_MISS, mend_get(c, S("before"), &r), &r);
@@ -119,7 +143,7 @@ static void it_stands_in(void **state)
     must_be(MEND_OK, mend_get(c, S("n"), &r), &r);
     assert_in_range(r.ttl_s, 0, TTL_S);
 
-    is_back(&home, c);
+    is_back(home_door, c);
     mend_close(c);
     mend_reply_free(&r);
 }
@@ -133,7 +157,7 @@ static void many_at_once(void **state)
     mend_bytes   keys[] = {S("a"), S("nobody's"), S("b"), S("a")};
     assert_int_equal(mend_set_multi(c, items, 2, NULL), MEND_OK);
     await(seen_at(c, 1).journal_keys == 0, SOON_MS);
-    falls(&home, c, 0);
+    falls(home_door, c, 0);
 
     assert_int_equal(mend_get_multi(c, keys, 4, &rs), MEND_OK);
     for (size_t i = 0; i < 4; i++)
@@ -150,7 +174,7 @@ static void many_at_once(void **state)
     assert_int_equal(mend_delete_multi(c, keys, 1, NULL), MEND_OK);
     assert_true(is_not_in(&gutter, "a"));
 
-    is_back(&home, c);
+    is_back(home_door, c);
     assert_true(is_not_in(&home, "a") && is_not_in(&home, "b"));
     mend_close(c);
     mend_replies_free(&rs);
@@ -165,9 +189,9 @@ static void a_healthy_servers_keys_stay(void **state)
     int              moved = 0;
     memcached_start(&other, "127.0.0.1", NULL);
     snprintf(list, sizeof list, "%s,%s", home.name, other.name);
-    mend_client *c = open_up(&MEND_CONFIG(.servers = list, .gutter = gutter.name, .timeout_ms = TIMEOUT_MS, .zombie_ms = ZOMBIE_MS));
+    mend_client *c = open_up(&MEND_CONFIG(.servers = list, .gutter = gutter.name, .timeout_ms = SOON_MS, .zombie_ms = ZOMBIE_MS));
     assert_int_equal(servers_of(c), 3);
-    falls(&home, c, 0);
+    falls(home_door, c, 0);
     for (int i = 0; i < 100; i++) {
         snprintf(key, sizeof key, "key %d", i);
         must_be(MEND_OK, mend_set(c, S(key), S("v"), NULL, &r), &r);
@@ -175,7 +199,7 @@ static void a_healthy_servers_keys_stay(void **state)
         moved += strcmp(r.server, gutter.name) == 0;
     }
     assert_in_range(moved, 20, 80);
-    is_back(&home, c);
+    is_back(home_door, c);
     mend_close(c);
     mend_reply_free(&r);
     memcached_stop(&other);
@@ -190,12 +214,12 @@ static void home_forgets_what_was_written_in_the_gutter(void **state)
     must_be(MEND_OK, mend_set(c, S("overwritten"), S("old"), NULL, &r), &r);
     must_be(MEND_OK, mend_set(c, S("deleted"), S("old"), NULL, &r), &r);
     must_be(MEND_OK, mend_set(c, S("untouched"), S("old"), NULL, &r), &r);
-    falls(&home, c, 0);
+    falls(home_door, c, 0);
     must_be(MEND_OK, mend_set(c, S("overwritten"), S("new"), NULL, &r), &r);
     must_be(MEND_MISS, mend_delete(c, S("deleted"), &r), &r);
     holds(c, "overwritten", "new", &gutter, &r); /* though it is noted at home */
     assert_int_equal(seen_at(c, 0).journal_keys, 2);
-    is_back(&home, c);
+    is_back(home_door, c);
     must_be(MEND_MISS, mend_get(c, S("overwritten"), &r), &r);
     must_be(MEND_MISS, mend_get(c, S("deleted"), &r), &r);
     holds(c, "untouched", "old", &home, &r);
@@ -209,18 +233,18 @@ static void a_second_fall(void **state)
     mend_reply   r = MEND_REPLY;
     mend_status  status;
     mend_client *c = open_both();
-    falls(&home, c, 0);
+    falls(home_door, c, 0);
     must_be(MEND_OK, mend_set(c, S("set"), S("old"), NULL, &r), &r);
     must_be(MEND_OK, mend_set(c, S("deleted"), S("old"), NULL, &r), &r);
     must_be(MEND_OK, mend_set(c, S("many"), S("old"), NULL, &r), &r);
     must_be(MEND_OK, mend_set(c, S("untouched"), S("old"), NULL, &r), &r);
-    is_back(&home, c);
+    is_back(home_door, c);
     must_be(MEND_OK, mend_set(c, S("set"), S("new"), NULL, &r), &r);
     holds(c, "set", "new", &home, &r);
     must_be(MEND_MISS, mend_delete(c, S("deleted"), &r), &r);
     assert_int_equal(mend_set_multi(c, &(mend_item){.key = S("many"), .value = S("new")}, 1, NULL), MEND_OK);
 
-    falls(&home, c, 0);
+    falls(home_door, c, 0);
     static const char *const keys[] = {"set", "deleted", "many"};
     for (int i = 0; i < 3; i++) {
         await((status = mend_get(c, S(keys[i]), &r)) != MEND_E_DOWN, SOON_MS);
@@ -228,7 +252,7 @@ static void a_second_fall(void **state)
         assert_string_equal(r.server, gutter.name);
     }
     holds(c, "untouched", "old", &gutter, &r);
-    is_back(&home, c);
+    is_back(home_door, c);
     mend_close(c);
     mend_reply_free(&r);
 }
@@ -239,21 +263,21 @@ static void a_gutter_that_cannot_delete(void **state)
     (void)state;
     mend_reply   r = MEND_REPLY;
     mend_client *c = open_both();
-    falls(&home, c, 0);
+    falls(home_door, c, 0);
     must_be(MEND_OK, mend_set(c, S("k"), S("old"), NULL, &r), &r);
-    is_back(&home, c);
-    falls(&gutter, c, 1);
+    is_back(home_door, c);
+    falls(gutter_door, c, 1);
     must_be(MEND_OK, mend_set(c, S("k"), S("new"), NULL, &r), &r); /* no slower for it, nor any less done */
     holds(c, "k", "new", &home, &r);
-    falls(&home, c, 0);
+    falls(home_door, c, 0);
     assert_false(mend_connection_available(c));
     must_be(MEND_E_DOWN, mend_get(c, S("k"), &r), &r);
     assert_string_equal(r.server, home.name);
-    memcached_resume(&gutter);
+    proxy_set(gutter_door, NULL);
     await(state_of(c, 1) == MEND_STATE_UP, SOON_MS);
     must_be(MEND_MISS, mend_get(c, S("k"), &r), &r);
     assert_string_equal(r.server, gutter.name);
-    is_back(&home, c);
+    is_back(home_door, c);
     mend_close(c);
     mend_reply_free(&r);
 }
@@ -263,17 +287,17 @@ static void a_gutter_that_falls_too(void **state)
     (void)state;
     mend_reply   r = MEND_REPLY;
     mend_client *c = open_both();
-    falls(&home, c, 0);
+    falls(home_door, c, 0);
     must_be(MEND_OK, mend_set(c, S("k"), S("old"), NULL, &r), &r);
-    falls(&gutter, c, 1);
+    falls(gutter_door, c, 1);
     must_be(MEND_E_DOWN, mend_set(c, S("k"), S("new"), NULL, &r), &r);
     assert_int_equal(mend_delete_multi(c, (mend_bytes[]){S("m")}, 1, NULL), MEND_E_DOWN);
     assert_int_equal(seen_at(c, 0).journal_keys, 2);
     assert_int_equal(seen_at(c, 1).journal_keys, 2);
-    memcached_resume(&gutter);
+    proxy_set(gutter_door, NULL);
     await(state_of(c, 1) == MEND_STATE_UP, SOON_MS);
     must_be(MEND_MISS, mend_get(c, S("k"), &r), &r);
-    is_back(&home, c);
+    is_back(home_door, c);
     mend_close(c);
     mend_reply_free(&r);
 }
@@ -306,13 +330,13 @@ static void a_write_that_is_late(void **state)
     mend_status     status;
     pthread_t       thread;
     struct hostile *h = hostile_start(HOSTILE_META);
-    mend_client    *c = open_up(&MEND_CONFIG(.servers = home.name, .gutter = hostile_name(h), .timeout_ms = TIMEOUT_MS, .zombie_ms = ZOMBIE_MS));
+    mend_client    *c = open_up(&MEND_CONFIG(.servers = home.name, .gutter = hostile_name(h), .timeout_ms = SOON_MS, .zombie_ms = ZOMBIE_MS));
     struct late     late = {.client = c};
-    falls(&home, c, 0);
+    falls(home_door, c, 0);
     hostile_behave(h, is_late, NULL);
     assert_int_equal(pthread_create(&thread, NULL, set_late, &late), 0);
     await(hostile_stalled(h) == 1, SOON_MS);
-    is_back(&home, c);
+    is_back(home_door, c);
     must_be(MEND_OK, mend_set(c, S("late"), S("new"), NULL, &r), &r);
     await(seen_at(c, 1).journal_keys == 0, SOON_MS); /* it has been deleted there, for that */
     hostile_behave(h, NULL, NULL);
@@ -333,7 +357,7 @@ static void a_cas_stays_where_it_was_read(void **state)
     (void)state;
     mend_reply      r = MEND_REPLY;
     struct hostile *at_home = hostile_start(HOSTILE_META), *there = hostile_start(HOSTILE_META);
-    mend_client    *c = open_up(&MEND_CONFIG(.servers = hostile_name(at_home), .gutter = hostile_name(there), .timeout_ms = TIMEOUT_MS));
+    mend_client    *c = open_up(&MEND_CONFIG(.servers = hostile_name(at_home), .gutter = hostile_name(there), .timeout_ms = SOON_MS));
     must_be(MEND_OK, mend_set(c, S("k"), S("1"), NULL, &r), &r);
     must_be(MEND_OK, mend_get(c, S("k"), &r), &r);
     uint64_t first = r.cas;
@@ -384,7 +408,7 @@ static void loads_are_kept_in_the_gutter(void **state)
     mend_recipe  recipe = {.load = count_load, .context = &loads, .ttl_s = 300, .refresh_s = 30, .stale_s = 60};
     mend_bytes   keys[] = {S("a"), S("b")};
     mend_client *c = open_both();
-    falls(&home, c, 0);
+    falls(home_door, c, 0);
     for (int i = 0; i < 3; i++) {
         must_be(MEND_OK, mend_fetch(c, S("k"), &recipe, &r), &r);
         assert_string_equal(r.data, "k");
@@ -400,7 +424,7 @@ static void loads_are_kept_in_the_gutter(void **state)
     must_be(MEND_OK, mend_delete(c, S("k"), &r), &r);
     must_be(MEND_OK, mend_fetch(c, S("k"), &recipe, &r), &r);
     assert_int_equal(loads, 4);
-    is_back(&home, c);
+    is_back(home_door, c);
     must_be(MEND_OK, mend_fetch(c, S("k"), &recipe, &r), &r);
     assert_int_equal(r.source, MEND_SOURCE_LOADED);
     assert_string_equal(r.server, home.name);
@@ -419,8 +443,8 @@ static void a_classic_gutter_keeps_no_loads(void **state)
     mend_recipe     recipe = {.load = count_load, .load_many = count_loads, .context = &loads, .ttl_s = 300};
     mend_bytes      keys[] = {S("a"), S("b")};
     struct hostile *h = hostile_start(HOSTILE_CLASSIC);
-    mend_client    *c = open_up(&MEND_CONFIG(.servers = home.name, .gutter = hostile_name(h), .timeout_ms = TIMEOUT_MS, .zombie_ms = ZOMBIE_MS));
-    falls(&home, c, 0);
+    mend_client    *c = open_up(&MEND_CONFIG(.servers = home.name, .gutter = hostile_name(h), .timeout_ms = SOON_MS, .zombie_ms = ZOMBIE_MS));
+    falls(home_door, c, 0);
     must_be(MEND_OK, mend_fetch(c, S("classic"), &recipe, &r), &r);
     must_be(MEND_OK, mend_fetch(c, S("classic"), &recipe, &r), &r);
     assert_int_equal(loads, 2);
@@ -430,7 +454,7 @@ static void a_classic_gutter_keeps_no_loads(void **state)
     must_be(MEND_OK, mend_set(c, S("classic"), S("set"), NULL, &r), &r);
     must_be(MEND_OK, mend_fetch(c, S("classic"), &recipe, &r), &r);
     assert_string_equal(r.data, "set");
-    is_back(&home, c);
+    is_back(home_door, c);
     mend_close(c);
     mend_reply_free(&r);
     mend_replies_free(&rs);
@@ -453,17 +477,17 @@ static void it_is_one_of_the_servers(void **state)
     assert_int_equal(mend_servers(c, note_gutter, &at), MEND_OK);
     assert_true(at - gutters == 2 && !gutters[0] && gutters[1]);
     must_be(MEND_OK, mend_ping(c, &r), &r);
-    falls(&gutter, c, 1);
+    falls(gutter_door, c, 1);
     assert_true(mend_connection_available(c));
     must_be(MEND_E_DOWN, mend_ping(c, &r), &r);
     assert_string_equal(r.server, gutter.name);
-    is_back(&gutter, c);
+    is_back(gutter_door, c);
 
-    falls(&home, c, 0);
+    falls(home_door, c, 0);
     must_be(MEND_OK, mend_set(c, S("flushed"), S("v"), NULL, &r), &r);
     must_be(MEND_E_DOWN, mend_flush_all(c, &r), &r);
     assert_true(is_not_in(&gutter, "flushed"));
-    is_back(&home, c);
+    is_back(home_door, c);
     mend_close(c);
     mend_reply_free(&r);
 }
@@ -471,18 +495,18 @@ static void it_is_one_of_the_servers(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(it_stands_in),
-        cmocka_unit_test(many_at_once),
-        cmocka_unit_test(a_healthy_servers_keys_stay),
-        cmocka_unit_test(home_forgets_what_was_written_in_the_gutter),
-        cmocka_unit_test(a_second_fall),
-        cmocka_unit_test(a_gutter_that_cannot_delete),
-        cmocka_unit_test(a_gutter_that_falls_too),
-        cmocka_unit_test(a_write_that_is_late),
-        cmocka_unit_test(a_cas_stays_where_it_was_read),
-        cmocka_unit_test(loads_are_kept_in_the_gutter),
-        cmocka_unit_test(a_classic_gutter_keeps_no_loads),
-        cmocka_unit_test(it_is_one_of_the_servers),
+        cmocka_unit_test_setup(it_stands_in, both_are_back),
+        cmocka_unit_test_setup(many_at_once, both_are_back),
+        cmocka_unit_test_setup(a_healthy_servers_keys_stay, both_are_back),
+        cmocka_unit_test_setup(home_forgets_what_was_written_in_the_gutter, both_are_back),
+        cmocka_unit_test_setup(a_second_fall, both_are_back),
+        cmocka_unit_test_setup(a_gutter_that_cannot_delete, both_are_back),
+        cmocka_unit_test_setup(a_gutter_that_falls_too, both_are_back),
+        cmocka_unit_test_setup(a_write_that_is_late, both_are_back),
+        cmocka_unit_test_setup(a_cas_stays_where_it_was_read, both_are_back),
+        cmocka_unit_test_setup(loads_are_kept_in_the_gutter, both_are_back),
+        cmocka_unit_test_setup(a_classic_gutter_keeps_no_loads, both_are_back),
+        cmocka_unit_test_setup(it_is_one_of_the_servers, both_are_back),
     };
     return cmocka_run_group_tests(tests, begins, ends);
 }
