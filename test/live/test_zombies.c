@@ -57,14 +57,15 @@ static void *writes(void *arg)
     return NULL;
 }
 
+/* No more than are kept: each may have a connection to itself, on a machine that is slow to let them travel together. */
 static const struct writer writers[] = {
     {.key = "small", .how = SMALL},
-    {.key = "another", .how = SMALL},
     {.key = "many", .how = MANY},
     {.key = "large", .how = LARGE},
     {.key = "counter", .how = COUNTER},
 };
 enum { WRITERS = sizeof writers / sizeof *writers };
+_Static_assert((int)WRITERS <= (int)LINGERING, "the keys of the others would wait for zombie_ms");
 
 /* Returns how many of them may have been done. */
 static int write_all(mend_client *c)
@@ -114,9 +115,11 @@ static void a_server_that_was_stopped(const char *host)
         for (int i = 0; i < WRITERS; i++)
             await(mend_set(c, S(writers[i].key), S("1"), NULL, &r) == MEND_OK, SOON_MS);
         write_all(c); /* so that there are connections */
+        await(seen_at(c, 0).journal_keys == 0, SOON_MS); /* what was late is done */
         memcached_pause(&m);
         maybe += write_all(c);
-        await(mend_delete(c, S("small"), &r) == MEND_E_DOWN, SOON_MS);
+        await(mend_get(c, S("other"), &r) == MEND_E_DOWN, SOON_MS);
+        must_be(MEND_E_DOWN, mend_delete(c, S("small"), &r), &r);
         memcached_resume(&m);
         int64_t resumed = now_ms();
         are_gone(c, &r);
@@ -170,7 +173,7 @@ static void more_than_are_kept(void **state)
     await(seen_at(c, 0).connections <= LINGERING + OWN, SOON_MS);
     memcached_resume(&m);
     for (int i = 0; i < MORE; i++) {
-        await((status = mend_get(c, S(keys[i]), &r)) != MEND_E_DOWN, SOON_MS);
+        await((status = mend_get(c, S(keys[i]), &r)) >= 0, SOON_MS);
         must_be(MEND_MISS, status, &r);
     }
     await(seen_at(c, 0).journal_keys == 0, SOON_MS);
@@ -192,7 +195,7 @@ static void it_is_closed_in_time(void **state)
     int64_t began = now_ms();
     mend_close(c);
     must(now_ms() - began < 100 + slack_ms(), "%d ms", (int)(now_ms() - began));
-    must(descriptors() < before, "%d, before: %d", descriptors(), before);
+    await(descriptors() < before, SOON_MS);
     memcached_stop(&m);
 }
 
@@ -214,11 +217,11 @@ static void the_others_are_served(void **state)
     struct hostile *h = hostile_start(HOSTILE_META);
     hostile_put(h, "other", "fine");
     hostile_put(h, "k", "old");
-    mend_client *c = open_up(&MEND_CONFIG(.servers = hostile_name(h), .timeout_ms = 5 * TIMEOUT_MS, .zombie_ms = FOR_EVER_MS, .connections_max = 1));
+    mend_client *c = open_up(&MEND_CONFIG(.servers = hostile_name(h), .timeout_ms = SOON_MS, .zombie_ms = FOR_EVER_MS, .connections_max = 1));
     hostile_behave(h, stalls_k, NULL);
-    must_be(MEND_E_TIMEOUT, mend_set(c, S("k"), S("zombie"), NULL, &r), &r);
+    must_be(MEND_E_TIMEOUT, mend_set(c, S("k"), S("zombie"), &(mend_store){.call.timeout_ms = 500}, &r), &r);
     assert_true(r.maybe_applied);
-    await(mend_get(c, S("other"), &r) == MEND_OK, SOON_MS);
+    must_be(MEND_OK, mend_get(c, S("other"), &r), &r);
     await(seen_at(c, 0).journal_deleted == 0 && all_up(c), SOON_MS);
     must_be(MEND_E_DOWN, mend_get(c, S("k"), &r), &r);
     must_be(MEND_OK, mend_get(c, S("other"), &r), &r);
@@ -255,12 +258,12 @@ static void the_network_delivers_late(void **state)
         memcached_start(&m, "127.0.0.1", "-t 4");
         mend_client *c = open_up(&MEND_CONFIG(.servers = m.name, .timeout_ms = 5 * TIMEOUT_MS, .zombie_ms = rows[i].zombie_ms,
                                               .tcp_user_timeout_ms = rows[i].user_timeout_ms));
-        must_be(MEND_OK, mend_set(c, S("k"), S("old"), NULL, &r), &r);
+        must_be(MEND_OK, mend_set(c, S("k"), S("old"), &(mend_store){.call.timeout_ms = SOON_MS}, &r), &r);
         must(network_drops(true), "%s", strerror(errno));
         must_be(MEND_E_TIMEOUT, mend_set(c, S("k"), S("zombie"), NULL, &r), &r);
         pause_ms(LOST_MS);
         must(network_drops(false), "%s", strerror(errno));
-        await((status = mend_get(c, S("k"), &r)) != MEND_E_DOWN, FOR_EVER_MS / 2);
+        await((status = mend_get(c, S("k"), &r)) >= 0, FOR_EVER_MS / 2);
         must_be(MEND_MISS, status, &r);
         int fd = raw_connect(m.host, m.port, m.path);
         assert_true(raw_ask(fd, "stats\r\n", "END\r\n", stats, sizeof stats));
