@@ -43,7 +43,7 @@ static int ends(void **state)
 
 static mend_client *open_client(void)
 {
-    return open_up(&MEND_CONFIG(.servers = server.name, .timeout_ms = 5000));
+    return open_up(&MEND_CONFIG(.servers = server.name, .timeout_ms = SOON_MS));
 }
 
 static int load(void *context, mend_bytes key, mend_loaded *out, int left_ms)
