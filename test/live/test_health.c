@@ -683,10 +683,10 @@ static void down_from_the_start_is_told_too(void **state)
     mend_reply_free(&r);
 }
 
-static void hangs_for_300_ms(const mend_event *event, void *context)
+static void hangs_for_a_while(const mend_event *event, void *context)
 {
     (void)event;
-    pause_ms(300);
+    pause_ms(3000);
     *(_Atomic bool *)context = true;
 }
 
@@ -698,7 +698,7 @@ static void close_does_not_wait_for_a_slow_event(void **state)
     mend_client        *c = NULL;
     char                nobody[32];
     snprintf(nobody, sizeof nobody, "127.0.0.1:%d", port_free("127.0.0.1"));
-    must_be(MEND_OK, mend_open(&MEND_CONFIG(.servers = nobody, .on_event = hangs_for_300_ms, .on_event_context = &ended), &c, &r), &r);
+    must_be(MEND_OK, mend_open(&MEND_CONFIG(.servers = nobody, .on_event = hangs_for_a_while, .on_event_context = &ended), &c, &r), &r);
     await(state_of(c, 0) >= MEND_STATE_DOWN, SOON_MS);
     int64_t began = now_ms();
     is_down_at_once(c, "k");

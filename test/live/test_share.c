@@ -88,22 +88,26 @@ static void serves_still(mend_client *client)
 }
 
 /* ---- Few connections ------------------------------------------------------------------------- */
+/* Two are enough. A machine that keeps a leader from its processor for 10 ms makes others open one; but each that went
+ * its own way without need would have one to itself, and they were thousands. */
 static void a_crowd_has_two_connections(void **state)
 {
     (void)state;
-    unsigned connections = 0;
+    unsigned connections = 0, allowed = 2;
 
-    for (int attempt = 0; attempt < 5; attempt++) { /* a machine that keeps a leader from its processor for 10 ms makes others open one */
+    for (int attempt = 0; attempt < 5; attempt++) {
         struct hostile *h = hostile_start(HOSTILE_META);
         put_keys(h);
-        struct crowd c = {.client = open_up(&MEND_CONFIG(.servers = hostile_name(h), .timeout_ms = 5000)), .act = get_own, .rounds = 300};
+        struct crowd c = {.client = open_up(&MEND_CONFIG(.servers = hostile_name(h), .timeout_ms = SOON_MS)), .act = get_own, .rounds = 300};
         go(&c);
         connections = hostile_accepted(h);
         assert_int_equal(c.ok, CROWD * c.rounds);
         assert_int_equal(c.wrong, 0);
         mend_close(c.client);
         hostile_stop(h);
-        if (connections <= 2)
+        if (late_ms() >= 10)
+            allowed = (unsigned)(CROWD * c.rounds / 50);
+        if (connections <= allowed)
             return;
     }
     fail_msg("%u connections for %d threads", connections, CROWD);
@@ -160,7 +164,7 @@ static void who_leaves_at_its_deadline_harms_nobody(void **state)
     (void)state;
     struct hostile *h = hostile_start(HOSTILE_META);
     put_keys(h);
-    struct crowd c = {.client = open_up(&MEND_CONFIG(.servers = hostile_name(h), .timeout_ms = 5000)), .act = get_or_leave, .rounds = 30};
+    struct crowd c = {.client = open_up(&MEND_CONFIG(.servers = hostile_name(h), .timeout_ms = SOON_MS)), .act = get_or_leave, .rounds = 30};
 
     hostile_behave(h, stuck, NULL);
     go(&c);
@@ -183,10 +187,10 @@ static enum hostile_next now_and_then_late(struct toy_ask *ask, void *context)
 /* A key of its own each time, which can be added once: a second attempt would say so. */
 static void add_one(struct crowd *c, int number, mend_reply *r)
 {
-    static _Thread_local int n;
-    char                     key[32];
+    static atomic_uint n;
+    char               key[32];
 
-    snprintf(key, sizeof key, "add-%d-%d", number, n++);
+    snprintf(key, sizeof key, "add-%d-%u", number, n++);
     switch (mend_add(c->client, S(key), S("1"), &(mend_store){.call.timeout_ms = 30}, r)) {
     case MEND_OK:
         c->ok++;
@@ -205,11 +209,14 @@ static void nothing_is_done_twice(void **state)
     (void)state;
     atomic_uint     n = 0;
     struct hostile *h = hostile_start(HOSTILE_META);
-    struct crowd    c = {.client = open_up(&MEND_CONFIG(.servers = hostile_name(h), .timeout_ms = 5000)), .act = add_one, .rounds = 200};
+    struct crowd    c = {.client = open_up(&MEND_CONFIG(.servers = hostile_name(h), .timeout_ms = SOON_MS)), .act = add_one, .rounds = 200};
 
     hostile_behave(h, now_and_then_late, &n);
-    go(&c);
-    must(c.wrong == 0, "%d adds were done twice", c.wrong);
+    for (int64_t until = now_ms() + SOON_MS; !(c.ok && c.maybe) && now_ms() < until;) { /* where a trial is late, too, nobody may be answered in a whole round */
+        await(all_up(c.client), SOON_MS);
+        go(&c);
+        must(c.wrong == 0, "%d adds were done twice", c.wrong);
+    }
     must(c.ok > 0 && c.maybe > 0, "%d done, %d perhaps: nobody was late", c.ok, c.maybe);
     hostile_behave(h, NULL, NULL);
     mend_close(c.client);
@@ -224,5 +231,5 @@ int main(void)
         cmocka_unit_test(who_leaves_at_its_deadline_harms_nobody),
         cmocka_unit_test(nothing_is_done_twice),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, watch_begins, NULL);
 }

@@ -27,11 +27,12 @@ int64_t now_ms(void);
 void pause_ms(int ms);
 
 /* What a call may take beyond its timeout here, where a sanitizer slows it down and
- * every core is busy with the other tests: 100 ms, and three times the longest that a
- * thread which only naps was late. The real figure is the benchmark's. A group's setup
- * starts the watch. */
+ * every core is busy with the other tests: 300 ms, and three times the longest that a
+ * thread which only naps was late, or is. What a call waits for in vain must last longer
+ * than that. The real figure is the benchmark's. A group's setup starts the watch. */
 int watch_begins(void **state);
 int slack_ms(void);
+int late_ms(void); /* that longest */
 
 /* Waits until the condition holds, a look each millisecond. */
 #define await(condition, bound_ms) \
