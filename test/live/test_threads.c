@@ -298,11 +298,11 @@ static void no_more_connections_than_allowed(void **state)
     int             each_ms = 10;
     struct hostile *h = hostile_start(HOSTILE_META);
     hostile_put(h, "turn", "v");
-    mend_client  *c = open_up(&MEND_CONFIG(.servers = hostile_name(h), .timeout_ms = 5000, .connections_max = MAX, .connections_idle_max = 2));
+    mend_client  *c = open_up(&MEND_CONFIG(.servers = hostile_name(h), .timeout_ms = SOON_MS, .connections_max = MAX, .connections_idle_max = 2));
     struct caller callers[CALLERS];
     hostile_behave(h, answers_after, &each_ms);
     for (int i = 0; i < CALLERS; i++) {
-        callers[i] = (struct caller){.client = c, .timeout_ms = 5000, .calls = 8, .value_bytes = i % 3 ? 0 : 20000};
+        callers[i] = (struct caller){.client = c, .timeout_ms = SOON_MS, .calls = 8, .value_bytes = i % 3 ? 0 : 20000};
         assert_int_equal(pthread_create(&callers[i].thread, NULL, calls, &callers[i]), 0);
     }
     unsigned most = 0;
@@ -331,11 +331,11 @@ static void idle_connections_are_few(void **state)
     (void)state;
     int             each_ms = 20;
     struct hostile *h = hostile_start(HOSTILE_META);
-    mend_client    *c = open_up(&MEND_CONFIG(.servers = hostile_name(h), .timeout_ms = 5000, .connections_idle_max = 4));
+    mend_client    *c = open_up(&MEND_CONFIG(.servers = hostile_name(h), .timeout_ms = SOON_MS, .connections_idle_max = 4));
     struct caller   callers[CALLERS];
     hostile_behave(h, answers_after, &each_ms);
     for (int i = 0; i < CALLERS; i++) {
-        callers[i] = (struct caller){.client = c, .timeout_ms = 5000, .calls = 5, .value_bytes = 20000};
+        callers[i] = (struct caller){.client = c, .timeout_ms = SOON_MS, .calls = 5, .value_bytes = 20000};
         assert_int_equal(pthread_create(&callers[i].thread, NULL, calls, &callers[i]), 0);
     }
     for (int i = 0; i < CALLERS; i++) {
@@ -355,18 +355,24 @@ static void idle_connections_are_few(void **state)
     hostile_stop(h);
 }
 
+static enum hostile_next answers_when_released(struct toy_ask *ask, void *context)
+{
+    (void)context;
+    return hostile_stall(ask) ? hostile_answer(ask) : HOSTILE_CLOSE;
+}
+
 /* One connection, and a large set that has it to itself: others wait to their own deadlines, no longer. */
 static void busy_is_told_and_does_not_count(void **state)
 {
+    enum { CONFIGURED_MS = 3000, LATE_MS = 2500 };
     (void)state;
-    int             each_ms = 400;
     struct hostile *h = hostile_start(HOSTILE_META);
     hostile_put(h, "turn", "v");
-    mend_client *c = open_up(&MEND_CONFIG(.servers = hostile_name(h), .timeout_ms = 600, .connections_max = 1, .failures_allowed = MEND_ZERO));
-    hostile_behave(h, answers_after, &each_ms);
-    struct caller slow = {.client = c, .timeout_ms = 3000, .calls = 1, .value_bytes = 100000};
+    mend_client *c = open_up(&MEND_CONFIG(.servers = hostile_name(h), .timeout_ms = CONFIGURED_MS, .connections_max = 1, .failures_allowed = MEND_ZERO));
+    hostile_behave(h, answers_when_released, NULL);
+    struct caller slow = {.client = c, .timeout_ms = SOON_MS, .calls = 1, .value_bytes = 100000};
     assert_int_equal(pthread_create(&slow.thread, NULL, calls, &slow), 0);
-    await(hostile_asked(h, "turn") == 1, SOON_MS);
+    await(hostile_stalled(h) == 1, SOON_MS);
 
     struct caller hasty[4];
     for (int i = 0; i < 4; i++) {
@@ -380,13 +386,18 @@ static void busy_is_told_and_does_not_count(void **state)
     }
     assert_int_equal(hostile_asked(h, "turn"), 1); /* what had no turn was not sent */
 
-    struct caller late = {.client = c, .timeout_ms = 500, .calls = 1}; /* has its turn when most of its time is gone */
-    calls(&late);
+    struct caller late = {.client = c, .timeout_ms = LATE_MS, .calls = 1}; /* has its turn when most of its time is gone, and no answer */
+    assert_int_equal(pthread_create(&late.thread, NULL, calls, &late), 0);
+    pause_ms(LATE_MS * 4 / 5);
+    hostile_release(h);
     pthread_join(slow.thread, NULL);
     assert_int_equal(slow.ok, 1);
+    pthread_join(late.thread, NULL);
+    assert_int_equal(late.ok, 0);
     struct seen s = seen_at(c, 0);
     must(s.falls == 0 && s.failures == 0, "falls %u, failures %u", s.falls, s.failures);
     hostile_behave(h, NULL, NULL);
+    hostile_release(h);
     await(mend_exists(c, S("turn"), NULL) == MEND_OK, SOON_MS);
     mend_close(c);
     hostile_stop(h);
@@ -460,7 +471,7 @@ static void clients_do_not_know_each_other(void **state)
     memcached_kill(&m[0]);
     for (int i = 0; i < CLIENTS; i++) {
         if (i % 2)
-            must_be(MEND_OK, mend_set(c[i], S("k"), S("v"), &(mend_store){.call.timeout_ms = 5000}, &r), &r);
+            must_be(MEND_OK, mend_set(c[i], S("k"), S("v"), &(mend_store){.call.timeout_ms = SOON_MS}, &r), &r);
         else
             assert_true(mend_set(c[i], S("k"), S("v"), NULL, &r) < 0);
     }
