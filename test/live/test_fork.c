@@ -301,9 +301,9 @@ static void forked_while_one_lingers(void **state)
     mend_status     status;
     struct hostile *h = hostile_start(HOSTILE_META);
     hostile_put(h, "other", "fine");
-    mend_client *c = open_up(&MEND_CONFIG(.servers = hostile_name(h), .timeout_ms = 100, .zombie_ms = 10 * SOON_MS));
+    mend_client *c = open_up(&MEND_CONFIG(.servers = hostile_name(h), .timeout_ms = SOON_MS, .zombie_ms = 10 * SOON_MS));
     hostile_behave(h, stalls_k, NULL);
-    must_be(MEND_E_TIMEOUT, mend_set(c, S("k"), S("zombie"), NULL, &r), &r);
+    must_be(MEND_E_TIMEOUT, mend_set(c, S("k"), S("zombie"), &(mend_store){.call.timeout_ms = 500}, &r), &r);
     pid_t child = fork();
     if (child == 0) {
         int64_t until = now_ms() + SOON_MS;

@@ -194,7 +194,7 @@ static void the_trial_key_has_no_prefix(void **state)
 static void a_lost_write_is_made_up_for_where_its_key_lives(void **state)
 {
     mend_client *c = open_up(&MEND_CONFIG(.servers = list, .timeout_ms = 200, .zombie_ms = MEND_ZERO, .prefix = "app:"));
-    mend_call    together = {.routing_key = S("user:1")};
+    mend_call    together = {.routing_key = S("user:1")}, patient = {.routing_key = S("user:1"), .timeout_ms = SOON_MS};
     mend_reply   r = MEND_REPLY;
     mend_replies rs = MEND_REPLIES;
     mend_bytes   keys[] = {S("lost:1"), S("lost:2"), S("lost 3")};
@@ -202,7 +202,7 @@ static void a_lost_write_is_made_up_for_where_its_key_lives(void **state)
     (void)state;
 
     for (int i = 0; i < 3; i++)
-        must_be(MEND_OK, mend_set(c, keys[i], S("old"), &(mend_store){.call = together}, &r), &r);
+        must_be(MEND_OK, mend_set(c, keys[i], S("old"), &(mend_store){.call = patient}, &r), &r);
     memcached_pause(&m[at]);
     await(mend_get_with(c, keys[0], &together, &r) == MEND_E_DOWN, SOON_MS);
     must_be(MEND_E_DOWN, mend_delete_with(c, keys[0], &together, &r), &r);
@@ -214,7 +214,7 @@ static void a_lost_write_is_made_up_for_where_its_key_lives(void **state)
     memcached_resume(&m[at]);
     await(all_up(c), SOON_MS);
     await(seen_at(c, at).journal_keys == 0, SOON_MS);
-    must_be(MEND_OK, mend_get_multi_with(c, keys, 3, &together, &rs), &r);
+    must_be(MEND_OK, mend_get_multi_with(c, keys, 3, &patient, &rs), &r);
     for (size_t i = 0; i < 3; i++)
         must_be(MEND_MISS, rs.at[i].status, &rs.at[i]);
     mend_replies_free(&rs);
@@ -234,7 +234,7 @@ static enum hostile_next neither_stores_nor_deletes(struct toy_ask *ask, void *c
 static void a_key_that_may_be_stale_is_not_read(void **state)
 {
     struct hostile *h = hostile_start(HOSTILE_META);
-    mend_client    *c = open_up(&MEND_CONFIG(.servers = hostile_name(h), .timeout_ms = 200, .prefix = "app:"));
+    mend_client    *c = open_up(&MEND_CONFIG(.servers = hostile_name(h), .timeout_ms = SOON_MS, .prefix = "app:"));
     mend_reply      r = MEND_REPLY;
     mend_replies    rs = MEND_REPLIES;
     mend_bytes      keys[] = {S("lost"), S("sound")};
@@ -634,7 +634,7 @@ static void a_bomb_goes_off_nowhere(void **state)
         mend_reply_free(&r);
         mend_close(writer);
         mend_close(c);
-        assert_int_equal(memory.live, 0);
+        await(memory.live == 0, SOON_MS);
     }
     free(zeros);
 }
@@ -670,7 +670,7 @@ static void memory_runs_out(void **state)
         }
         mend_reply_free(&r);
         mend_close(c);
-        assert_int_equal(memory.live, 0);
+        await(memory.live == 0, SOON_MS);
         assert_int_equal(memory.strange, 0);
     }
     free(text);
