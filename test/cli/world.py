@@ -12,6 +12,7 @@ import atexit
 import ctypes
 import os
 import pty
+import random
 import select
 import shutil
 import signal
@@ -24,7 +25,7 @@ import time
 MEND = os.path.abspath(sys.argv[1])
 SOURCE = os.path.abspath(sys.argv[2])
 MEMCACHED = os.environ.get('MEMCACHED') or shutil.which('memcached', path=os.environ.get('PATH', '') + ':/usr/bin')
-PATIENCE_S = 20  # for a fact to become one; never how long anything takes
+PATIENCE_S = 60  # for a fact to become one; never how long anything takes
 
 home = tempfile.mkdtemp(prefix='mend-cli-')
 atexit.register(shutil.rmtree, home, ignore_errors=True)
@@ -65,6 +66,23 @@ def die_with_parent():
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
+def port_free(host):
+    """A port where nobody listens now, and that the kernel gives to no outgoing connection, of whoever else is tested meanwhile."""
+    try:
+        with open('/proc/sys/net/ipv4/ip_local_port_range') as file:
+            low = int(file.read().split()[0])
+    except OSError:
+        low = 32768
+    while True:
+        port = random.randrange(10000, low) if low > 12000 else random.randrange(10000, 32768)
+        with socket.socket(socket.AF_INET6 if ':' in host else socket.AF_INET) as s:
+            try:
+                s.bind((host, port))
+                return port
+            except OSError:
+                continue
+
+
 class Memcached:
     running = []
 
@@ -76,12 +94,9 @@ class Memcached:
             self.args += ['-s', host]
         else:
             self.family = socket.AF_INET6 if ':' in host else socket.AF_INET
-            with socket.socket(self.family) as s:
-                s.bind((host, 0))
-                port = s.getsockname()[1]
-            self.address = (host, port)
+            self.address = (host, port_free(host))
             self.name = ('[%s]:%d' if ':' in host else '%s:%d') % self.address
-            self.args += ['-l', host, '-p', str(port)]
+            self.args += ['-l', host, '-p', str(self.address[1])]
         self.start()
 
     def start(self):
@@ -92,8 +107,10 @@ class Memcached:
         return self
 
     def answers(self):
+        """It does, and is ours: not a stranger that took the port first."""
+        assert self.process.poll() is None, 'memcached does not start at ' + self.name
         try:
-            return self.ask(b'version\r\n').startswith(b'VERSION')
+            return b'STAT pid %d\r\n' % self.process.pid in self.ask(b'stats\r\n', b'END\r\n')
         except OSError:
             return False
 
@@ -133,9 +150,7 @@ atexit.register(kill_all)
 
 def nobody():
     """An address where nobody listens."""
-    with socket.socket() as s:
-        s.bind(('127.0.0.1', 0))
-        return '127.0.0.1:%d' % s.getsockname()[1]
+    return '127.0.0.1:%d' % port_free('127.0.0.1')
 
 
 class Result:
@@ -236,8 +251,12 @@ class Terminal:
         return self.run('capture-pane', '-p')
 
     def await_screen(self, fact, what):
+        def look():
+            screen = self.screen()
+            return screen if fact(screen) else None
+
         try:
-            return await_fact(lambda: fact(self.screen()) and self.screen(), what)
+            return await_fact(look, what)
         except AssertionError as error:
             raise AssertionError('%s; the screen:\n%s' % (error, self.screen()))
 
