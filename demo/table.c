@@ -90,10 +90,11 @@ static int heal_ms(const struct fault *fault, const struct figures *f)
     return fault->hung || f->outage_ns < MS(1000) ? 100 : 1100;
 }
 
-/* Where our own threads were kept waiting for half a timeout or more, so were the servers that are well. */
+/* What is late once is added to a promise. But where one thread was kept waiting for a tenth of a timeout, so were others, and a
+ * fall or a return is several waits in a row, of calls, the healer and servers that are well: then nobody can say whose they were. */
 static bool was_away(const struct run *run, int64_t machine_ns)
 {
-    return machine_ns >= MS(run->timeout_ms) / 2;
+    return machine_ns >= MS(run->timeout_ms) / 10;
 }
 
 static void excuse(struct cell row[COLUMNS], const struct run *run, const struct figures *f)
@@ -289,8 +290,8 @@ static void print_legend(const struct run *run, const struct table_sums *sums)
                "Stale: older than a write whose delete had returned before the read began.\n",
                FALLBACK_THREADS, FALLBACK_RECORDS, DATABASE_LATENCY_MS);
     if (sums->unjudged)
-        printf("LATE: not kept, and not judged. The machine itself was away for half a timeout,\n"
-               "so that servers that are well did not answer in time either.\n");
+        printf("LATE: not kept, and not judged. The machine itself was late by a tenth of a timeout\n"
+               "or more, and several such waits in a row add up.\n");
 }
 
 struct table_sums table_print(struct run *run, bool colours)

@@ -8,7 +8,7 @@
 
 struct table_sums {
     unsigned broken;
-    unsigned unjudged; /* not kept, while the machine itself was away for half a timeout or more */
+    unsigned unjudged; /* not kept, while the machine itself was late by a tenth of a timeout or more */
 };
 
 struct table_sums table_print(struct run *run, bool colours);
