@@ -36,6 +36,10 @@ soname=$(readelf -d "$libs/libmend.so" | sed -n 's/.*(SONAME).*\[\(.*\)\]/\1/p')
 export PKG_CONFIG_PATH=${pc%/*}
 version=$(sed -n 's/^#define MEND_VERSION "\(.*\)"/\1/p' include/mend.h)
 [ "$(pkg-config --modversion mend)" = "$version" ] || fail "mend.pc says $(pkg-config --modversion mend), mend.h $version"
+released=$(sed -n 's/^## \([0-9][0-9.]*\).*/\1/p' CHANGELOG.md | head -n 1)
+[ "$released" = "$version" ] || fail "CHANGELOG.md says $released, mend.h $version"
+packaged=$(sed -n '1s/^mend (\(.*\)) .*/\1/p' debian/changelog)
+[ "$packaged" = "$version" ] || fail "debian/changelog says $packaged, mend.h $version"
 
 # ---- Compiled against: the example, and the header alone, by each compiler that is there ----
 strict=(-Wall -Wextra -Werror -pedantic)
