@@ -49,30 +49,30 @@ read -ra static <<<"$(pkg-config --static --cflags --libs mend)"
 for compiler in gcc clang; do
     command -v "$compiler" >/dev/null || continue
     echo '#include <mend.h>' | "$compiler" -std=c11 "${strict[@]}" "${cflags[@]}" -x c -fsyntax-only -
-    "$compiler" -std=c11 "${strict[@]}" example/readme.c -o "$tmp/example" "${shared[@]}"
+    "$compiler" -std=c11 "${strict[@]}" examples/readme.c -o "$tmp/example" "${shared[@]}"
     say "$compiler compiles it as C11"
 done
 for compiler in g++ clang++; do
     command -v "$compiler" >/dev/null || continue
-    "$compiler" -std=c++11 "${strict[@]}" example/readme.cpp -o "$tmp/example-cpp" "${shared[@]}"
+    "$compiler" -std=c++11 "${strict[@]}" examples/readme.cpp -o "$tmp/example-cpp" "${shared[@]}"
     say "$compiler compiles it as C++11"
 done
 [ -x "$tmp/example" ] || fail 'no compiler: neither gcc nor clang'
 examples=("$tmp/example" "$tmp/example-static")
 [ ! -x "$tmp/example-cpp" ] || examples+=("$tmp/example-cpp")
-"${CC:-cc}" -std=c11 example/readme.c -o "$tmp/example-static" "${static[@]/#-lmend/-l:libmend.a}"
+"${CC:-cc}" -std=c11 examples/readme.c -o "$tmp/example-static" "${static[@]/#-lmend/-l:libmend.a}"
 not_shared() { if readelf -d "$1" | grep -q libmend; then fail "${1#"$tmp/"} needs libmend.so"; fi; }
 not_shared "$tmp/example-static"
 
 # ---- ...and with CMake ----
 if command -v cmake >/dev/null && command -v "${CXX:-c++}" >/dev/null; then
     with_cmake() { cmake -S "$1" -B "$tmp/cmake" -DCMAKE_PREFIX_PATH="$tmp/usr"; }
-    quietly with_cmake example
+    quietly with_cmake examples
     quietly cmake --build "$tmp/cmake"
     not_shared "$tmp/cmake/readme-static"
     examples+=("$tmp"/cmake/readme{,-cpp,-static})
     mkdir "$tmp/later"
-    sed 's/find_package(mend [0-9.]*/find_package(mend 9.0/' example/CMakeLists.txt >"$tmp/later/CMakeLists.txt"
+    sed 's/find_package(mend [0-9.]*/find_package(mend 9.0/' examples/CMakeLists.txt >"$tmp/later/CMakeLists.txt"
     rm -rf "$tmp/cmake/CMakeCache.txt"
     if with_cmake "$tmp/later" >"$tmp/log" 2>&1 || ! grep -q "version: $version" "$tmp/log"; then
         cat "$tmp/log"
@@ -114,5 +114,5 @@ say "the example runs: shared, static, and without a memcached ($said)"
 # ---- Shown: the README's first C program is the one that ran ----
 if [ -e README.md ]; then
     awk '/^```c$/ { inside = 1; next } /^```$/ && inside { exit } inside' README.md >"$tmp/readme.c"
-    diff "$tmp/readme.c" example/readme.c || fail "README.md's first C block is not example/readme.c"
+    diff "$tmp/readme.c" examples/readme.c || fail "README.md's first C block is not examples/readme.c"
 fi
