@@ -123,7 +123,8 @@ typedef enum mend_distribution {
     MEND_DISTRIBUTION_CRC32 = 4            /* gomemcache: crc32 (IEEE) modulo the number of servers, in the order given */
 } mend_distribution;
 
-/* Memory of your own. All three functions or none; reallocate(NULL, n) allocates.
+/* Memory of your own. All three functions or none; reallocate(NULL, n) allocates. They are called from any thread, the
+ * healer's too, and may be while a lock of the client's is held: they may not call it, nor wait for a thread that does.
  * Replies that were used with the client keep using it until mend_reply_free, which
  * may be after mend_close; so does a client whose on_event hangs in mend_close. What the
  * client keeps of sockets, threads and name lookups comes from the C library. */

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# install.sh - mend as its users get it: installed, found by pkg-config, compiled against, run.
+# install.sh - mend as its users get it: installed, found by pkg-config and by CMake, compiled against, run.
 #
 # Builds and installs into a temporary prefix, as a distribution would (a release
 # build), so it takes nothing from the tree that the installation does not have.
@@ -18,7 +18,7 @@ fail() { say "$*" >&2; exit 1; }
 
 # ---- Installed ----
 quietly() { "$@" >"$tmp/log" 2>&1 || { cat "$tmp/log"; fail "failed: $*"; }; }
-quietly meson setup "$tmp/build" . --prefix="$tmp/usr" --buildtype=release
+quietly meson setup "$tmp/build" . --prefix="$tmp/usr" --buildtype=release -Dtests=false
 built=(mend:shared_library mend:static_library)
 if pkg-config --exists json-c; then built+=(mend:executable); fi # without it, there is no command line
 quietly meson compile -C "$tmp/build" "${built[@]}"
@@ -27,7 +27,7 @@ quietly meson install -C "$tmp/build" --no-rebuild
 pc=$(find "$tmp/usr" -name mend.pc)
 [ -n "$pc" ] || fail 'no mend.pc'
 libs=$(dirname "$(dirname "$pc")")
-for file in "$libs/libmend.a" "$libs/libmend.so" "$libs/libmend.so.0" "$tmp/usr/include/mend.h"; do
+for file in "$libs/libmend.a" "$libs/libmend.so" "$libs/libmend.so.0" "$tmp/usr/include/mend.h" "$libs"/cmake/mend/mend-config{,-version}.cmake; do
     [ -e "$file" ] || fail "not installed: ${file#"$tmp"}"
 done
 soname=$(readelf -d "$libs/libmend.so" | sed -n 's/.*(SONAME).*\[\(.*\)\]/\1/p')
@@ -36,6 +36,10 @@ soname=$(readelf -d "$libs/libmend.so" | sed -n 's/.*(SONAME).*\[\(.*\)\]/\1/p')
 export PKG_CONFIG_PATH=${pc%/*}
 version=$(sed -n 's/^#define MEND_VERSION "\(.*\)"/\1/p' include/mend.h)
 [ "$(pkg-config --modversion mend)" = "$version" ] || fail "mend.pc says $(pkg-config --modversion mend), mend.h $version"
+released=$(sed -n 's/^## \([0-9][0-9.]*\).*/\1/p' CHANGELOG.md | head -n 1)
+[ "$released" = "$version" ] || fail "CHANGELOG.md says $released, mend.h $version"
+packaged=$(sed -n '1s/^mend (\(.*\)) .*/\1/p' debian/changelog)
+[ "$packaged" = "$version" ] || fail "debian/changelog says $packaged, mend.h $version"
 
 # ---- Compiled against: the example, and the header alone, by each compiler that is there ----
 strict=(-Wall -Wextra -Werror -pedantic)
@@ -45,35 +49,39 @@ read -ra static <<<"$(pkg-config --static --cflags --libs mend)"
 for compiler in gcc clang; do
     command -v "$compiler" >/dev/null || continue
     echo '#include <mend.h>' | "$compiler" -std=c11 "${strict[@]}" "${cflags[@]}" -x c -fsyntax-only -
-    "$compiler" -std=c11 "${strict[@]}" example/readme.c -o "$tmp/example" "${shared[@]}"
+    "$compiler" -std=c11 "${strict[@]}" examples/readme.c -o "$tmp/example" "${shared[@]}"
     say "$compiler compiles it as C11"
 done
 for compiler in g++ clang++; do
     command -v "$compiler" >/dev/null || continue
-    "$compiler" -std=c++11 "${strict[@]}" "${cflags[@]}" -x c++ -fsyntax-only - <<'END'
-#include <mend.h>
-int main()
-{
-    mend_config config = MEND_CONFIG_INIT;
-    mend_reply r = MEND_REPLY;
-    mend_replies rs = MEND_REPLIES;
-    mend_client *cache;
-    mend_store store = mend_store();
-    config.servers = "127.0.0.1";
-    if (mend_open(&config, &cache, &r) < 0)
-        return 1;
-    mend_set(cache, mend_str("k"), mend_mem("v", 1), &store, &r);
-    mend_get_multi(cache, NULL, 0, &rs);
-    mend_replies_free(&rs);
-    mend_reply_free(&r);
-    mend_close(cache);
-}
-END
-    say "$compiler compiles the header as C++11"
+    "$compiler" -std=c++11 "${strict[@]}" examples/readme.cpp -o "$tmp/example-cpp" "${shared[@]}"
+    say "$compiler compiles it as C++11"
 done
 [ -x "$tmp/example" ] || fail 'no compiler: neither gcc nor clang'
-"${CC:-cc}" -std=c11 example/readme.c -o "$tmp/example-static" "${static[@]/#-lmend/-l:libmend.a}"
-if readelf -d "$tmp/example-static" | grep -q libmend; then fail 'the static example needs libmend.so'; fi
+examples=("$tmp/example" "$tmp/example-static")
+[ ! -x "$tmp/example-cpp" ] || examples+=("$tmp/example-cpp")
+"${CC:-cc}" -std=c11 examples/readme.c -o "$tmp/example-static" "${static[@]/#-lmend/-l:libmend.a}"
+not_shared() { if readelf -d "$1" | grep -q libmend; then fail "${1#"$tmp/"} needs libmend.so"; fi; }
+not_shared "$tmp/example-static"
+
+# ---- ...and with CMake ----
+if command -v cmake >/dev/null && command -v "${CXX:-c++}" >/dev/null; then
+    with_cmake() { cmake -S "$1" -B "$tmp/cmake" -DCMAKE_PREFIX_PATH="$tmp/usr"; }
+    quietly with_cmake examples
+    quietly cmake --build "$tmp/cmake"
+    not_shared "$tmp/cmake/readme-static"
+    examples+=("$tmp"/cmake/readme{,-cpp,-static})
+    mkdir "$tmp/later"
+    sed 's/find_package(mend [0-9.]*/find_package(mend 9.0/' examples/CMakeLists.txt >"$tmp/later/CMakeLists.txt"
+    rm -rf "$tmp/cmake/CMakeCache.txt"
+    if with_cmake "$tmp/later" >"$tmp/log" 2>&1 || ! grep -q "version: $version" "$tmp/log"; then
+        cat "$tmp/log"
+        fail 'CMake takes this version for a later one'
+    fi
+    say 'CMake finds it, and builds the examples: C, C++, static'
+else
+    say 'no cmake, or no C++ compiler, here: what CMake finds is not tried'
+fi
 
 # ---- Run, with a memcached and without ----
 MEMCACHED_PORT_FILENAME="$tmp/port" memcached -u "$(id -un)" -l 127.0.0.1 -p -1 & # -1: a free port, told in the file
@@ -84,9 +92,9 @@ for ((i = 0; i < 100; i++)); do
 done
 port=$(sed -n 's/TCP INET: //p' "$tmp/port")
 export LD_LIBRARY_PATH=$libs
-for example in "$tmp/example" "$tmp/example-static"; do
+for example in "${examples[@]}"; do
     said=$("$example" "127.0.0.1:$port")
-    [ "$said" = "hello, says 127.0.0.1:$port" ] || fail "the example said: $said"
+    [ "$said" = "hello, says 127.0.0.1:$port" ] || fail "${example#"$tmp/"} said: $said"
 done
 if pkg-config --exists json-c; then
     for file in bin/mend share/man/man1/mend.1 share/bash-completion/completions/mend; do
@@ -106,5 +114,5 @@ say "the example runs: shared, static, and without a memcached ($said)"
 # ---- Shown: the README's first C program is the one that ran ----
 if [ -e README.md ]; then
     awk '/^```c$/ { inside = 1; next } /^```$/ && inside { exit } inside' README.md >"$tmp/readme.c"
-    diff "$tmp/readme.c" example/readme.c || fail "README.md's first C block is not example/readme.c"
+    diff "$tmp/readme.c" examples/readme.c || fail "README.md's first C block is not examples/readme.c"
 fi

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# storeys.sh - what grep can keep of the house: an arrow only ever points down.
+# storeys.sh - what grep can keep of the house: an arrow only ever points down; and of what doc/DESIGN.md says of its locks and states.
 #
 #     test/storeys.sh [libmend.so]     prints what breaks a rule as file:line: text, and ends with 1
 #
@@ -90,6 +90,35 @@ rules() {
         head -n 1 "$file" | grep -q "^/\* ${file##*/} - " ||
             tell 'a file begins by saying what it is: /* name - ...' <<<"$file:1: $(head -n 1 "$file")"
     done
+    design
+}
+
+# What doc/DESIGN.md says of the code, as far as grep can tell.
+mutexes() { # each mutex of the library, as struct.member, or file.c.name
+    awk '
+        /^(static )?(struct|typedef struct) [a-z_]+ *{/ { of = $0; sub(/.*struct /, "", of); sub(/ *{.*/, "", of) }
+        /^}/ { of = "" }
+        /^ *(static )?pthread_mutex_t / {
+            name = $0; sub(/.*pthread_mutex_t */, "", name); sub(/[^a-z_].*/, "", name)
+            print (of ? of : substr(FILENAME, 5)) "." name
+        }' src/*/*.[ch] | sort
+}
+
+drawn() { # the lines of the drawings that follow a comment with a file's name, as file: line
+    awk '
+        /^<!-- src\/[a-z\/]*\.h -->$/ { file = $2; next }
+        file && /^    / { print file ": " substr($0, 5) }
+        file && /^[^ ]/ { file = "" }' doc/DESIGN.md
+}
+
+design() {
+    local told line
+    told=$(sed -n 's/^| `\([a-z_.]*\)` | mutex: .*/\1/p' doc/DESIGN.md | sort)
+    tell 'a mutex without a row in the table of locks' < <(comm -23 <(mutexes) <(echo "$told") | sed '/^$/d; s|^|doc/DESIGN.md:0: |')
+    tell 'in the table of locks, and no mutex'         < <(comm -13 <(mutexes) <(echo "$told") | sed '/^$/d; s|^|doc/DESIGN.md:0: |')
+    tell 'a drawing that is not as in its header'      < <(drawn | while IFS= read -r line; do
+        grep -qxF " * ${line#*: }" "${line%%: *}" || echo "doc/DESIGN.md:0: $line"
+    done)
 }
 
 exports() { # LIBRARY: has what mend.h declares, no more, and needs nothing but the C library, libmd what values are compressed with and, if it has TLS, OpenSSL
@@ -109,7 +138,7 @@ sin() { # PATH LINE
 }
 
 proof() {
-    local file told sins=(
+    local file line told sins=(
         'src/core/a.c|#include "world/io.h"'        'src/core/b.c|#include <unistd.h>'           'src/core/c.c|    x = read(fd, p, n);'
         'src/core/d.c|    pthread_mutex_lock(&m);'  'src/core/e.c|    return malloc(n);'         'src/core/f.c|time(NULL);'
         'src/core/g.c|    return errno;'            'src/core/h.c|    clock_gettime(c, &t);'     'src/core/i.h|#include "client/pool.h"'
@@ -123,7 +152,19 @@ proof() {
     sin src/world/io_posix.c '    pthread_create(&t, 0, f, 0), poll(p, n, t);'
     sin src/client/virtue.c '    pthread_mutex_lock(&m);'
     echo 'int x;' >src/core/headless.c
+    sin src/client/guarded.h $'struct guarded {\n    pthread_mutex_t lock;\n};\nstatic pthread_mutex_t all;\n/*\n * UP ---> DOWN\n */'
+    mkdir doc
+    printf '| `%s` | mutex: a row |\n' ghost.lock guarded.lock >doc/DESIGN.md
+    printf '<!-- src/client/guarded.h -->\n\n    %s\n    %s\n\nText.\n\n    drawn elsewhere\n' 'UP ---> DOWN' 'DOWN ---> OUT' >>doc/DESIGN.md
     told=$(rules)
+    for line in ghost.lock 'client/guarded.h.all' 'src/client/guarded.h: DOWN ---> OUT'; do
+        grep -q "^doc/DESIGN.md:0: $line " <<<"$told" || { echo "storeys.sh: blind to $line in doc/DESIGN.md"; exit 1; }
+    done
+    if [ "$(grep -c '^doc/' <<<"$told")" != 4 ]; then # those, and the lock of src/world/b.c
+        grep '^doc/' <<<"$told"
+        echo 'storeys.sh: sees faults in doc/DESIGN.md where there are none'
+        exit 1
+    fi
     for file in "${sins[@]}" 'src/core/headless.c|'; do
         grep -q "^${file%%|*}:" <<<"$told" || { echo "storeys.sh: blind to ${file%%|*}: ${file#*|}"; exit 1; }
     done
