@@ -134,7 +134,7 @@ const char *client_in_gutter(const struct mend_client *c, const struct servers *
 {
     for (size_t i = 0; i < c->gutter.count; i++)
         for (size_t k = 0; k < list->count; k++)
-            if (strcmp(c->gutter.at[i].name, list->at[k].name) == 0)
+            if (servers_same(&c->gutter.at[i], &list->at[k]))
                 return list->at[k].name;
     return NULL;
 }

@@ -330,7 +330,7 @@ static void drop_last(struct servers *servers)
     memory_release(&servers->memory, (char *)servers->at[--servers->count].name);
 }
 
-static bool same_server(const struct server_spec *a, const struct server_spec *b) /* port 0 is a Unix socket */
+bool servers_same(const struct server_spec *a, const struct server_spec *b) /* port 0 is a Unix socket */
 {
     return a->port == b->port && strcmp(a->host, b->host) == 0;
 }
@@ -374,7 +374,7 @@ static mend_status add(struct parse *p, const struct element *e)
         return no_memory(p);
 
     size_t index = 0, last = servers->count - 1;
-    while (!same_server(&servers->at[index], made)) /* it finds itself at the latest */
+    while (!servers_same(&servers->at[index], made)) /* it finds itself at the latest */
         index++;
     for (size_t i = 0; i < last; i++) {
         bool same = same_ring(&servers->at[i], made);

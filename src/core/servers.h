@@ -58,6 +58,9 @@ bool servers_copy(struct servers *out, const struct servers *from, const struct 
 /* One of them alone, in one block that memory_release gives back. NULL: no memory. */
 struct server_spec *servers_copy_one(const struct server_spec *from, const struct memory *memory);
 
+/* Whether both are one: by host and port, or path. TLS and ring names are how it is reached, and what for. */
+bool servers_same(const struct server_spec *a, const struct server_spec *b);
+
 /* Whether any of them is listed as tls://. */
 bool servers_want_tls(const struct servers *servers);
 
