@@ -26,6 +26,7 @@ struct finder {
     struct io_lookup *lookup;
     struct io_address at[ADDRESSES_MAX];
     size_t            at_count, at_next; /* the endpoint's, each tried in its turn */
+    struct io_peer   *peer;              /* the endpoint, if it is asked over TLS; else NULL */
     struct io_sock    sock;
     size_t            sent;
     struct buf        heard;
@@ -71,9 +72,9 @@ mend_status discovery_set(struct life *life, const char *servers, char *error, s
 
     pthread_mutex_lock(&life->change);
     mend_status status = listing_parse_after(&list, servers, &atomic_load(&life->routing)->list, error, error_size);
-    if (status == MEND_OK && servers_want_tls(&list.servers) && !life->client->tls) { /* certificates and keys are read by mend_open alone */
+    if (status == MEND_OK && listing_wants_tls(&list) && !life->client->tls) { /* the world of a client without TLS has none, and is in use */
         listing_free(&list);
-        snprintf(error, error_size, "servers: tls://... needs a client that was opened with such a server");
+        snprintf(error, error_size, "servers: tls:// or tls+ needs a client that was opened with such a server: this one's connections are without TLS");
         status = MEND_E_ARGUMENT;
     }
     if (status == MEND_OK)
@@ -176,7 +177,7 @@ static void dial(struct life *life, struct finder *f, nstime now)
 
     f->sent = 0;
     f->ready = true;
-    switch (io->dial(io, &f->sock, &f->at[at], NULL)) {
+    switch (io->dial(io, &f->sock, &f->at[at], f->peer)) {
     case IO_DONE:
         f->stage = SENDING;
         break;
@@ -309,6 +310,8 @@ static void advance(struct life *life, struct finder *f, nstime now)
 static void finder_free(struct life *life, struct finder *f)
 {
     rest(life, f, 0, false);
+    if (f->peer)
+        life->io->peer_free(life->io, f->peer);
     memory_release(&life->client->memory, f->what.at);
     memory_release(&life->client->memory, f);
 }
@@ -323,11 +326,13 @@ static struct finder *finder_new(struct life *life, const struct source_spec *s,
         return NULL;
     *f = (struct finder){.what = {.kind = s->kind, .at = servers_copy_one(s->at, memory)}, .answered = s->answer != NULL, .asked = now, .due = now,
                          .sock = IO_SOCK_CLOSED, .heard = {.memory = memory}};
-    if (!f->what.at) {
-        memory_release(memory, f);
-        return NULL;
-    }
-    return f;
+    bool over_tls = s->kind == SOURCE_CLUSTER && s->at->is_tls;
+    if (f->what.at && over_tls)
+        f->peer = life->io->peer(life->io, f->what.at->host);
+    if (f->what.at && (f->peer || !over_tls))
+        return f;
+    finder_free(life, f);
+    return NULL;
 }
 
 /* A finder for each source of the list in force, those that there are for the same included. False: no memory, for now. */

@@ -3,6 +3,9 @@
  *     dns://name[:port] [*weight]       every address of the name is a server
  *     cluster://host[:port] [*weight]   the servers that this one gives in answer to "config get cluster"
  *
+ * and each behind tls+ : what it stands for is listed as tls://, an endpoint is itself asked over TLS, and the addresses of a name
+ * have certificates for that name.
+ *
  * They may stand beside servers (servers.h), in any order. Knows no name service and no network: whoever finds out
  * tells it (listing_answered), and gets the list that it comes to. What a source has not answered yet stands for no server.
  */
@@ -18,7 +21,7 @@ enum source_kind { SOURCE_DNS, SOURCE_CLUSTER };
 
 struct source_spec {
     enum source_kind    kind;
-    struct server_spec *at;         /* host, port and weight */
+    struct server_spec *at;         /* host, port, TLS and weight */
     size_t              begin, end; /* of the text */
     char               *answer;     /* servers, separated by commas; NULL: none yet */
     uint64_t            version;    /* of a cluster's answer */
@@ -45,6 +48,9 @@ mend_status listing_answered(struct listing *out, const struct listing *from, si
 
 bool listing_copy(struct listing *out, const struct listing *from, const struct memory *memory); /* false: no memory */
 void listing_free(struct listing *l); /* leaves it empty */
+
+/* Whether a source, or a server that there is by now, is listed for TLS. */
+bool listing_wants_tls(const struct listing *l);
 
 bool source_same(const struct source_spec *a, const struct source_spec *b);
 
