@@ -220,6 +220,7 @@ typedef struct mend_config {
      * server (Kubernetes' headless services); "cluster://host:port", whose answer to "config get cluster" names them
      * (ElastiCache, Memorystore). "tls+cluster://" asks over TLS, and "tls+" before either lists what is found as tls://: nodes with certificates for their
      * own names (encryption in transit), addresses with one for the name that leads to them. "*3" is then for each of them. Rings hash the addresses, or the nodes' names. What is found changes the list as mend_set_servers does. A
+     * cluster's version that has not grown is not believed, unless all servers are down, or it says nothing else for a minute: then it was made anew. A
      * lookup that fails, or finds none, changes nothing. Until the first servers are found calls
      * wait, for timeout_ms at most from mend_open on, and then answer MEND_E_DOWN at once. */
     const char *servers;

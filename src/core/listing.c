@@ -119,6 +119,24 @@ bool source_same(const struct source_spec *a, const struct source_spec *b)
     return a->kind == b->kind && strcmp(a->at->name, b->at->name) == 0;
 }
 
+bool source_has_news(const struct source_spec *s, const char *answer, uint64_t version, bool all_down, nstime *doubted, nstime now)
+{
+    bool same = s->answer && strcmp(s->answer, answer) == 0;
+
+    if (s->kind == SOURCE_DNS || !s->answer)
+        return !same;
+    if (version > s->version || (same && version == s->version)) {
+        *doubted = NEVER;
+        return version > s->version;
+    }
+    if (*doubted == NEVER)
+        *doubted = now;
+    if (!all_down && now - *doubted < MS(CLUSTER_DOUBT_MS))
+        return false;
+    *doubted = NEVER;
+    return true;
+}
+
 /* ---- What they stand for ---- */
 
 /* The servers of an answer, each with the source's weight and TLS. */

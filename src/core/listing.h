@@ -14,8 +14,12 @@
 
 #include "core/buf.h"
 #include "core/servers.h"
+#include "core/time.h"
 
-enum { SOURCES_MAX = 8 };
+enum {
+    SOURCES_MAX = 8,
+    CLUSTER_DOUBT_MS = 60000, /* how long a cluster's answer is not believed that is older than the last, or is another by the same version */
+};
 
 enum source_kind { SOURCE_DNS, SOURCE_CLUSTER };
 
@@ -51,6 +55,11 @@ void listing_free(struct listing *l); /* leaves it empty */
 
 /* Whether a source, or a server that there is by now, is listed for TLS. */
 bool listing_wants_tls(const struct listing *l);
+
+/* Whether this answer is to take the last one's place. A cluster counts its versions up, and a node that was cut off may lag behind: what
+ * is older is not believed. But a cluster that is made anew under its name begins again, with 1: so it is believed if none of the
+ * list's servers is up any more, or if nothing else was heard for CLUSTER_DOUBT_MS. doubted: since when; the caller's, NEVER at first. */
+bool source_has_news(const struct source_spec *s, const char *answer, uint64_t version, bool all_down, nstime *doubted, nstime now);
 
 bool source_same(const struct source_spec *a, const struct source_spec *b);
 

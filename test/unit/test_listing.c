@@ -148,6 +148,33 @@ static void sources_over_tls(void **state)
     listing_free(&next);
 }
 
+/* Versions grow. One that does not is a node's that lags behind, or a new cluster's. */
+static void a_cluster_that_begins_again(void **state)
+{
+    enum { LAST = 5 };
+    (void)state;
+    struct listing            l = must_parse("cluster://cfg,dns://pool"), known = answered(&l, 0, "n1:1", LAST);
+    const struct source_spec *s = &known.sources[0];
+    nstime                    doubted = NEVER, now = MS(1000);
+    assert_true(source_has_news(&l.sources[0], "n1:1", 1, false, &doubted, now)); /* the first */
+    assert_false(source_has_news(s, "n1:1", LAST, true, &doubted, now));
+    assert_true(source_has_news(s, "n1:1", LAST + 1, false, &doubted, now));
+    assert_true(doubted == NEVER);
+
+    for (uint64_t version = 1; version <= LAST; version += LAST - 1) { /* a cluster that never changed begins again by the version that it had */
+        assert_false(source_has_news(s, "n2:1", version, false, &doubted, now));
+        assert_false(source_has_news(s, "n2:1", version, false, &doubted, now + MS(CLUSTER_DOUBT_MS) - 1));
+        assert_false(source_has_news(s, "n1:1", LAST, false, &doubted, now + MS(CLUSTER_DOUBT_MS) - 1)); /* so it was one that lags */
+        assert_false(source_has_news(s, "n2:1", version, false, &doubted, now + MS(CLUSTER_DOUBT_MS)));
+        assert_true(source_has_news(s, "n2:1", version, false, &doubted, now + MS(2 * CLUSTER_DOUBT_MS)));
+        assert_true(doubted == NEVER);
+        assert_true(source_has_news(s, "n2:1", version, true, &doubted, now)); /* there is nothing to lose */
+    }
+    assert_true(source_has_news(&known.sources[1], "10.0.0.1:1", 0, false, &doubted, now)); /* a name has no versions */
+    listing_free(&l);
+    listing_free(&known);
+}
+
 static void bad_lists_are_refused(void **state)
 {
     static const char *const bad[][2] = {
@@ -284,6 +311,7 @@ int main(void)
         cmocka_unit_test(sources_are_read),
         cmocka_unit_test(answers_take_their_place),
         cmocka_unit_test(sources_over_tls),
+        cmocka_unit_test(a_cluster_that_begins_again),
         cmocka_unit_test(bad_lists_are_refused),
         cmocka_unit_test(a_bad_answer_is_refused),
         cmocka_unit_test(want_of_memory_leaves_nothing),
