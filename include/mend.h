@@ -274,7 +274,7 @@ typedef struct mend_config {
     const char *gutter;       /* none */
     int         gutter_ttl_s; /* 10 */
 
-    int resolve_s; /* seconds between two lookups of a server's name while it is up (one that is not is looked up for its trials, at most once a second): 60; MEND_ZERO: never.
+    int resolve_s; /* seconds between two lookups of a server's name while it is up (one that is not is looked up for its trials, at most once a second, so that one that is back elsewhere may be found a second later): 60; MEND_ZERO: never.
                     * If the name leads elsewhere, and the server there passes a trial, calls that are under way end at the
                     * old address, and all others go to the new one. A lookup that fails changes nothing */
 
