@@ -161,7 +161,7 @@ static bool list_addresses(struct life *life, struct finder *f, const struct io_
 {
     const struct memory *memory = &life->client->memory;
     struct buf           answer = {.memory = memory};
-    char               **names = memory_zeroed(memory, n, sizeof *names + TEXT_MAX), *texts = (char *)(names + n);
+    char               **names = memory_zeroed(memory, n, sizeof *names + TEXT_MAX), *texts = names ? (char *)(names + n) : NULL;
     bool                 well = names != NULL;
 
     for (size_t i = 0; well && i < n; i++) {

@@ -361,7 +361,8 @@ static bool read_config(char *text, uint64_t *version, struct buf *answer, bool 
     end[strcspn(end, "\r\n")] = '\0';
     for (const char *at = end; *at; at++)
         most += *at == ' ';
-    char **names = memory_zeroed(answer->memory, 1, most * (sizeof *names + NODE_MORE) + strlen(end) + 1), *to = (char *)(names + most);
+    char **names = memory_zeroed(answer->memory, 1, most * (sizeof *names + NODE_MORE) + strlen(end) + 1);
+    char  *to = names ? (char *)(names + most) : NULL;
     bool   good = *memory = names != NULL;
     for (const char *at = end; good && *at; at += *at == ' ') {
         size_t length = strcspn(at, " ");
