@@ -35,6 +35,7 @@ struct options { /* as given on the command line; else zeros, NULLs, and the def
 struct cli {
     const char    *command; /* "get" */
     mend_config    config;
+    mend_tls       tls; /* config.tls, where a server is listed so */
     const char    *servers_from; /* who said so: "--servers", "MEND_SERVERS", a file's line */
     struct options opt;
     mend_client   *client; /* NULL until cli_client */

@@ -113,7 +113,7 @@ static bool look(struct dump *d, const char *server)
 
     if (!raw)
         fail(UNAVAILABLE, "out of memory");
-    bool answered = raw_open(raw, server, raw_deadline(d->cli->config.timeout_ms)) && raw_stats(raw, NULL, stats);
+    bool answered = raw_open(raw, server, &d->cli->config, raw_deadline(d->cli->config.timeout_ms)) && raw_stats(raw, NULL, stats);
     if (answered) {
         d->items += (uint64_t)stat_number(stats, "curr_items");
         d->ahead_s = stat_number(stats, "time") - (int64_t)time(NULL);

@@ -277,12 +277,21 @@ static void check_arguments(const struct command *c, int argc)
 
 /* ---- The client ---------------------------------------------------------------------------- */
 
-static mend_client *open_client(const struct cli *cli, const mend_config *config)
+static bool names_tls(const char *servers)
+{
+    return servers && (strstr(servers, "tls://") || strstr(servers, "tls+"));
+}
+
+/* A file may well say how TLS is spoken, when the command line names a server that speaks none. */
+static mend_client *open_client(const struct cli *cli, const mend_config *wanted)
 {
     mend_client *client;
     mend_reply   r = MEND_REPLY;
+    mend_config  config = *wanted;
 
-    mend_status status = mend_open(config, &client, &r);
+    if (!names_tls(config.servers) && !names_tls(config.gutter))
+        config.tls = NULL;
+    mend_status status = mend_open(&config, &client, &r);
     if (status < 0)
         fail(cli_exit_of(status), "%s: %s", cli->servers_from, r.error);
     mend_reply_free(&r);

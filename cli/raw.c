@@ -16,6 +16,7 @@
 
 #include "demo/clock.h"
 #include "interrupt.h"
+#include "raw_tls.h"
 #include "say.h"
 
 int64_t raw_deadline(int64_t ms)
@@ -107,17 +108,84 @@ static bool dial_host(struct raw *r, const char *server)
     return dialed;
 }
 
-bool raw_open(struct raw *r, const char *server, int64_t deadline_ns)
+/* Whether the socket may be tried again: TLS wants to read or to write. */
+static bool wait_for_tls(struct raw *r, ssize_t result)
 {
+    if (result == RAW_TLS_READS)
+        return wait_for(r, POLLIN);
+    if (result == RAW_TLS_WRITES)
+        return wait_for(r, POLLOUT);
+    return failed(r, "TLS: %s", result == 0 ? "it closed the connection" : raw_tls_why(r->tls));
+}
+
+static bool shake(struct raw *r, const char *server, const mend_tls *settings)
+{
+    const char *why;
+    char        host[256];
+    bool        brackets = server[0] == '[';
+    int         result;
+
+    snprintf(host, sizeof host, "%.*s", (int)(strrchr(server, ':') - server) - 2 * brackets, server + brackets);
+    r->tls = raw_tls_new(r->fd, host, settings, &why);
+    if (!r->tls)
+        return failed(r, "TLS: %s", why);
+    while ((result = raw_tls_shake(r->tls)) <= 0)
+        if (!wait_for_tls(r, result))
+            return false;
+    return true;
+}
+
+/* ---- Passwords ------------------------------------------------------------------------- */
+
+/* "user password", of the configuration or its file. What is wrong with that the library has said: it opened first. */
+static bool read_credentials(char *to, size_t room, const mend_config *config)
+{
+    if (!config->auth_file)
+        return snprintf(to, room, "%s %s", config->username, config->password) < (int)room;
+    FILE *file = fopen(config->auth_file, "re");
+    char *line = file ? fgets(to, (int)room, file) : NULL, *colon = line ? strchr(line, ':') : NULL;
+    if (file)
+        fclose(file);
+    if (!colon)
+        return false;
+    *colon = ' ';
+    line[strcspn(line, "\r\n")] = '\0';
+    return true;
+}
+
+static bool authenticate(struct raw *r, const mend_config *config)
+{
+    char credentials[520], question[600];
+
+    if (!config->auth_file && !(config->username && config->password))
+        return true;
+    if (!read_credentials(credentials, sizeof credentials, config))
+        return failed(r, "user and password can't be read");
+    snprintf(question, sizeof question, "set mend:auth 0 -1 %zu\r\n%s\r\n", strlen(credentials), credentials);
+    char *line = raw_say(r, question) ? raw_line(r) : NULL;
+    return line && (strcmp(line, "STORED") == 0 || failed(r, "it refuses the user or the password"));
+}
+
+bool raw_open(struct raw *r, const char *server, const mend_config *config, int64_t deadline_ns)
+{
+    static const char scheme[] = "tls://";
+    bool              over_tls = strncmp(server, scheme, sizeof scheme - 1) == 0;
+
     r->fd = -1;
+    r->tls = NULL;
     r->deadline_ns = deadline_ns;
     r->at = r->len = 0;
     r->error[0] = '\0';
-    return strncmp(server, "unix:", 5) == 0 ? dial_unix(r, server + 5) : dial_host(r, server);
+    if (over_tls)
+        server += sizeof scheme - 1;
+    bool dialed = strncmp(server, "unix:", 5) == 0 ? dial_unix(r, server + 5) : dial_host(r, server);
+    return dialed && (!over_tls || shake(r, server, config->tls)) && authenticate(r, config);
 }
 
 void raw_close(struct raw *r)
 {
+    raw_tls_free(r->tls);
+    r->tls = NULL;
     if (r->fd >= 0)
         close(r->fd);
     r->fd = -1;
@@ -128,10 +196,13 @@ void raw_close(struct raw *r)
 bool raw_say(struct raw *r, const char *text)
 {
     for (size_t left = strlen(text); left;) {
-        ssize_t n = send(r->fd, text, left, MSG_NOSIGNAL);
-        if (n >= 0) {
+        ssize_t n = r->tls ? raw_tls_send(r->tls, text, left) : send(r->fd, text, left, MSG_NOSIGNAL);
+        if (n > 0) {
             text += n;
             left -= (size_t)n;
+        } else if (r->tls) {
+            if (!wait_for_tls(r, n))
+                return false;
         } else if (errno == EAGAIN) {
             if (!wait_for(r, POLLOUT))
                 return false;
@@ -150,14 +221,19 @@ static bool more(struct raw *r)
     if (r->len == sizeof r->buffer)
         return failed(r, "its answer makes no sense");
     for (;;) {
-        ssize_t n = recv(r->fd, r->buffer + r->len, sizeof r->buffer - r->len, 0);
+        char   *to = r->buffer + r->len;
+        size_t  room = sizeof r->buffer - r->len;
+        ssize_t n = r->tls ? raw_tls_recv(r->tls, to, room) : recv(r->fd, to, room, 0);
         if (n > 0) {
             r->len += (size_t)n;
             return true;
         }
         if (n == 0)
             return failed(r, "it closed the connection");
-        if (errno == EAGAIN) {
+        if (r->tls) {
+            if (!wait_for_tls(r, n))
+                return false;
+        } else if (errno == EAGAIN) {
             if (!wait_for(r, POLLIN))
                 return false;
         } else if (errno != EINTR) {

@@ -72,7 +72,7 @@ static void ask_stats(struct sampled *s)
 
     s->raw.deadline_ns = deadline_ns;
     if ((s->raw.fd >= 0 && raw_stats(&s->raw, NULL, stats)) ||
-        (raw_close(&s->raw), raw_open(&s->raw, s->sample.server, deadline_ns) && raw_stats(&s->raw, NULL, stats))) {
+        (raw_close(&s->raw), raw_open(&s->raw, s->sample.server, &s->sampler->cli->config, deadline_ns) && raw_stats(&s->raw, NULL, stats))) {
         count(s, stats);
     } else {
         raw_close(&s->raw);

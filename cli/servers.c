@@ -203,7 +203,7 @@ static void *ask_stats(void *visit)
     v->stats = json_object_new_object();
     if (!raw)
         fail(UNAVAILABLE, "out of memory");
-    if (!raw_open(raw, v->server, raw_deadline(v->cli->config.timeout_ms)) || !raw_stats(raw, v->group, v->stats)) {
+    if (!raw_open(raw, v->server, &v->cli->config, raw_deadline(v->cli->config.timeout_ms)) || !raw_stats(raw, v->group, v->stats)) {
         v->status = MEND_E_IO;
         snprintf(v->error, sizeof v->error, "%s", raw->error);
     }

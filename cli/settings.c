@@ -72,9 +72,9 @@ static char *kept(const char *text)
 
 /* ---- Settings by name -------------------------------------------------------------- */
 
-enum kind { TEXT, INT, BYTES, DISTRIBUTION };
+enum kind { TEXT, INT, BYTES, DISTRIBUTION, TLS };
 
-/* A new field of mend_config is a row here, and a word in mend(1). */
+/* A new field of mend_config, or (TLS) of mend_tls, is a row here, and a word in mend(1). */
 static const struct {
     const char *name;
     enum kind   kind;
@@ -89,8 +89,15 @@ static const struct {
     {"trial_key", TEXT, offsetof(mend_config, trial_key)},
     {"gutter", TEXT, offsetof(mend_config, gutter)},
     {"gutter_ttl_s", INT, offsetof(mend_config, gutter_ttl_s)},
+    {"username", TEXT, offsetof(mend_config, username)},
+    {"password", TEXT, offsetof(mend_config, password)},
+    {"auth_file", TEXT, offsetof(mend_config, auth_file)},
+    {"ca_file", TLS, offsetof(mend_tls, ca_file)},
+    {"certificate_file", TLS, offsetof(mend_tls, certificate_file)},
+    {"key_file", TLS, offsetof(mend_tls, key_file)},
+    {"server_name", TLS, offsetof(mend_tls, server_name)},
 };
-enum { SETTINGS = sizeof settings / sizeof *settings, NAMES_MAX = 200 };
+enum { SETTINGS = sizeof settings / sizeof *settings, NAMES_MAX = 400 };
 
 static mend_distribution distribution_of(const char *name, const char *from)
 {
@@ -104,12 +111,14 @@ static mend_distribution distribution_of(const char *name, const char *from)
     fail(USAGE, "%s: there is no distribution \"%s\": say %s", from, name, names);
 }
 
-static void set(mend_config *config, size_t setting, const char *value, const char *from)
+static void set(struct cli *cli, size_t setting, const char *value, const char *from)
 {
-    void *field = (char *)config + settings[setting].field;
+    bool  of_tls = settings[setting].kind == TLS;
+    void *field = (of_tls ? (char *)&cli->tls : (char *)&cli->config) + settings[setting].field;
 
     switch (settings[setting].kind) {
-    case TEXT: *(const char **)field = kept(value); break;
+    case TEXT:
+    case TLS: *(const char **)field = kept(value); break;
     case INT: *(int *)field = (int)settings_number(from, value, 1, INT_MAX); break;
     case BYTES: *(int64_t *)field = settings_number(from, value, 1, INT64_MAX); break;
     case DISTRIBUTION: *(mend_distribution *)field = distribution_of(value, from); break;
@@ -122,7 +131,9 @@ void settings_set(struct cli *cli, const char *name, const char *value, const ch
 
     for (size_t i = 0; i < SETTINGS; i++) {
         if (strcmp(settings[i].name, name) == 0) {
-            set(&cli->config, i, value, from);
+            set(cli, i, value, from);
+            if (settings[i].kind == TLS)
+                cli->config.tls = &cli->tls;
             if (settings[i].field == offsetof(mend_config, servers))
                 cli->servers_from = kept(from);
             return;

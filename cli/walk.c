@@ -105,7 +105,7 @@ bool walk(const struct cli *cli, const char *server, walk_each *each, void *cont
 
     if (!raw || !list)
         fail(UNAVAILABLE, "no place for a list of keys: %s", strerror(errno));
-    bool listed = raw_open(raw, server, raw_deadline(cli->config.timeout_ms)) && put_aside(raw, list);
+    bool listed = raw_open(raw, server, &cli->config, raw_deadline(cli->config.timeout_ms)) && put_aside(raw, list);
     raw_close(raw);
     if (fflush(list) != 0 || ferror(list))
         fail(USAGE, "no place for a list of keys: %s", strerror(errno));

@@ -194,7 +194,7 @@ typedef enum mend_compression {
     MEND_COMPRESSION_PYMEMCACHE = 4 /* pymemcache's CompressedSerde: zlib, flag 8 */
 } mend_compression;
 
-/* How to speak TLS with the servers that are listed as tls://...: 1.2 at least, 1.3 by default. All zeros: their certificates
+/* How to speak TLS with the servers that are listed as tls://... or found by tls+...: 1.2 at least, 1.3 by default. All zeros: their certificates
  * are checked against the system's authorities and their own hosts. Copied by mend_open, which reads the files (PEM). */
 typedef struct mend_tls {
     const char *ca_file;          /* the authorities to trust: the system's */
@@ -219,7 +219,9 @@ typedef struct mend_config {
      * In place of servers there may be up to 8 sources, from which they are found out, first at mend_open and then every
      * resolve_s (every 5 s, while a server is down): "dns://name:port", where every address of the name is a
      * server (Kubernetes' headless services); "cluster://host:port", whose answer to "config get cluster" names them
-     * (ElastiCache, Memorystore). "*3" is then for each of them. Rings hash the addresses, or the nodes' names. What is found changes the list as mend_set_servers does. A
+     * (ElastiCache, Memorystore). "tls+cluster://" asks over TLS, and "tls+" before either lists what is found as tls://: nodes with certificates for their
+     * own names (encryption in transit), addresses with one for the name that leads to them. "*3" is then for each of them. Rings hash the addresses, or the nodes' names. What is found changes the list as mend_set_servers does. A
+     * cluster's version that has not grown is not believed, unless all servers are down, or it says nothing else for a minute: then it was made anew. A
      * lookup that fails, or finds none, changes nothing. Until the first servers are found calls
      * wait, for timeout_ms at most from mend_open on, and then answer MEND_E_DOWN at once. */
     const char *servers;
@@ -273,7 +275,7 @@ typedef struct mend_config {
     const char *gutter;       /* none */
     int         gutter_ttl_s; /* 10 */
 
-    int resolve_s; /* seconds between two lookups of a server's name while it is up (one that is not is looked up for its trials, at most once a second): 60; MEND_ZERO: never.
+    int resolve_s; /* seconds between two lookups of a server's name while it is up (one that is not is looked up for its trials, at most once a second, so that one that is back elsewhere may be found a second later): 60; MEND_ZERO: never.
                     * If the name leads elsewhere, and the server there passes a trial, calls that are under way end at the
                     * old address, and all others go to the new one. A lookup that fails changes nothing */
 
@@ -292,7 +294,7 @@ typedef struct mend_config {
     bool prefix_unhashed; /* the server is chosen by the key (or routing_key) without the prefix, as libmemcached does unless told to hash it. By default the
                            * prefix is hashed: its MEMCACHED_BEHAVIOR_HASH_WITH_PREFIX_KEY */
 
-    const mend_tls *tls; /* for servers listed as tls://...; given without one it is MEND_E_ARGUMENT, as are such servers where the library was built without TLS */
+    const mend_tls *tls; /* for servers listed as tls://... or tls+...; given without one it is MEND_E_ARGUMENT, as are such servers where the library was built without TLS */
 
     /* For servers that want it (memcached -Y): said first on every connection, in the clear where there is no TLS. Both, or a file whose first line
      * is user:password, read by mend_open; of 1 to 250 bytes each, without white space. Where they are refused the server is down, is asked again only
@@ -439,7 +441,8 @@ MEND_API mend_status mend_servers(mend_client *client, void (*each)(const mend_s
  * that is not in the list any more has its connections closed as soon as the calls that are under way with it have ended, by
  * themselves. What is known of it ends with it, its journal, too: if it comes back it begins as new, with whatever it holds by then,
  * like any server that joins (mend_flush_all is how to begin afresh). No event tells of servers that come or go. A call
- * that has begun goes by the list that it began with. MEND_E_ARGUMENT, in words that begin with "servers: " (one that is in the gutter is a mistake, too), or MEND_E_MEMORY: nothing has
+ * that has begun goes by the list that it began with. tls:// and tls+ are for clients that had such a server at mend_open: those without have connections that know nothing
+ * of TLS, and stay so. MEND_E_ARGUMENT, in words that begin with "servers: " (one that is in the gutter is a mistake, too), or MEND_E_MEMORY: nothing has
  * changed. Does not wait for the network. Calls at the same time take turns. A child that is forked begins with the list in force.
  * reply may be NULL. */
 MEND_API mend_status mend_set_servers(mend_client *client, const char *servers, mend_reply *reply);

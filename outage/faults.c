@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -56,6 +57,20 @@ static void succeed_first(struct world *world)
     or_end(name_move(m->host), "outage: where the name leads");
 }
 
+/* The predecessor stands where it was, and says nothing: its host hangs, and its pod was given up. */
+static void replace_first(struct world *world)
+{
+    world->own = (void *)(intptr_t)world->at[0].pid;
+    world->at[0].pid = 0;
+    succeed_first(world);
+}
+
+static void kill_predecessor(struct world *world)
+{
+    if (world->own)
+        kill((pid_t)(intptr_t)world->own, SIGKILL);
+}
+
 const struct fault faults[] = {
     {.id = "kill", .title = "kill -9, restarted after {away}", .why = "every connection is reset, new ones are refused",
      .servers = 1, .away_ms = 2000, .quick_away_ms = 1000, .times = 1, .begin = kill_first, .end = restart_first},
@@ -75,6 +90,9 @@ const struct fault faults[] = {
     {.id = "moved", .title = "kill -9, back at another address after {away}", .why = "as a pod of Kubernetes: its name stays the same",
      .servers = 1, .away_ms = 2000, .quick_away_ms = 1000, .times = 1, .why_not = name_why_not, .prepare = name_first,
      .begin = kill_first, .end = succeed_first},
+    {.id = "moved-hung", .title = "SIGSTOP, and after {away} another in its place", .why = "a pod whose host hangs: nobody says that it is gone, and its name moves on",
+     .servers = 1, .away_ms = 2000, .quick_away_ms = 1000, .times = 1, .why_not = name_why_not, .prepare = name_first,
+     .begin = stop_first, .end = replace_first, .finish = kill_predecessor},
 };
 const int faults_count = sizeof faults / sizeof *faults;
 

@@ -19,7 +19,7 @@
 #include "scene.h"
 
 enum {
-    MOST_MS = 250000, /* for the whole programme, if it fits at all */
+    MOST_MS = 275000, /* for the whole programme, if it fits at all */
     LATE_MAX_MS = 40, /* much less than the timeouts of 100 ms */
     SETUP_MS = 200,   /* servers begin, keys are stored */
 };

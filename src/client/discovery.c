@@ -22,10 +22,12 @@ struct finder {
     enum stage        stage;
     bool              answered;
     nstime            asked, due; /* IDLE */
+    nstime            doubted;    /* since when a cluster's answers have not been believed; NEVER: they are */
     nstime            deadline;   /* of a cluster's endpoint */
     struct io_lookup *lookup;
     struct io_address at[ADDRESSES_MAX];
     size_t            at_count, at_next; /* the endpoint's, each tried in its turn */
+    struct io_peer   *peer;              /* the endpoint, if it is asked over TLS; else NULL */
     struct io_sock    sock;
     size_t            sent;
     struct buf        heard;
@@ -71,9 +73,9 @@ mend_status discovery_set(struct life *life, const char *servers, char *error, s
 
     pthread_mutex_lock(&life->change);
     mend_status status = listing_parse_after(&list, servers, &atomic_load(&life->routing)->list, error, error_size);
-    if (status == MEND_OK && servers_want_tls(&list.servers) && !life->client->tls) { /* certificates and keys are read by mend_open alone */
+    if (status == MEND_OK && listing_wants_tls(&list) && !life->client->tls) { /* the world of a client without TLS has none, and is in use */
         listing_free(&list);
-        snprintf(error, error_size, "servers: tls://... needs a client that was opened with such a server");
+        snprintf(error, error_size, "servers: tls:// or tls+ needs a client that was opened with such a server: this one's connections are without TLS");
         status = MEND_E_ARGUMENT;
     }
     if (status == MEND_OK)
@@ -84,23 +86,30 @@ mend_status discovery_set(struct life *life, const char *servers, char *error, s
     return status;
 }
 
+static bool all_are_down(const struct routing *r)
+{
+    for (size_t i = 0; i < r->homes; i++)
+        if (health_askable(server_gate(r->at[i]).state))
+            return false;
+    return true;
+}
+
 /* What a finder has found. False: it cannot be used. */
-static bool found(struct life *life, struct finder *f, const char *answer, uint64_t version)
+static bool found(struct life *life, struct finder *f, const char *answer, uint64_t version, nstime now)
 {
     struct listing list;
     char           error[256];
     mend_status    status = MEND_OK;
 
     pthread_mutex_lock(&life->change);
-    const struct listing *now = &atomic_load(&life->routing)->list;
+    const struct routing *r = atomic_load(&life->routing);
+    const struct listing *list_now = &r->list;
     size_t                i = 0;
-    while (i < now->source_count && !source_same(&now->sources[i], &f->what))
+    while (i < list_now->source_count && !source_same(&list_now->sources[i], &f->what))
         i++;
-    const struct source_spec *s = &now->sources[i];
-    bool                 listed = i < now->source_count;
-    bool                 news = listed && (!s->answer || (f->what.kind == SOURCE_DNS ? strcmp(s->answer, answer) != 0 : version > s->version));
+    bool news = i < list_now->source_count && source_has_news(&list_now->sources[i], answer, version, all_are_down(r), &f->doubted, now);
     if (news)
-        status = listing_answered(&list, now, i, answer, version, error, sizeof error);
+        status = listing_answered(&list, list_now, i, answer, version, error, sizeof error);
     if (news && status == MEND_OK)
         status = put_in_force(life, &list, error, sizeof error);
     pthread_mutex_unlock(&life->change);
@@ -148,18 +157,18 @@ static nstime due(const struct life *life, const struct finder *f, bool down)
 
 /* ---- The addresses of a name ---- */
 
-static bool list_addresses(struct life *life, struct finder *f, const struct io_address *at, size_t n)
+static bool list_addresses(struct life *life, struct finder *f, const struct io_address *at, size_t n, nstime now)
 {
     const struct memory *memory = &life->client->memory;
     struct buf           answer = {.memory = memory};
-    char               **names = memory_zeroed(memory, n, sizeof *names + TEXT_MAX), *texts = (char *)(names + n);
+    char               **names = memory_zeroed(memory, n, sizeof *names + TEXT_MAX), *texts = names ? (char *)(names + n) : NULL;
     bool                 well = names != NULL;
 
     for (size_t i = 0; well && i < n; i++) {
         names[i] = texts + i * TEXT_MAX;
         well = life->io->text(life->io, &at[i], names[i], TEXT_MAX);
     }
-    well = well && listing_join(&answer, names, n) && found(life, f, answer.data, 0);
+    well = well && listing_join(&answer, names, n) && found(life, f, answer.data, 0, now);
     memory_release(memory, names);
     buf_release(&answer);
     return well;
@@ -176,7 +185,7 @@ static void dial(struct life *life, struct finder *f, nstime now)
 
     f->sent = 0;
     f->ready = true;
-    switch (io->dial(io, &f->sock, &f->at[at], NULL)) {
+    switch (io->dial(io, &f->sock, &f->at[at], f->peer)) {
     case IO_DONE:
         f->stage = SENDING;
         break;
@@ -189,20 +198,20 @@ static void dial(struct life *life, struct finder *f, nstime now)
     }
 }
 
-static bool heard_all(struct life *life, struct finder *f, bool *well)
+static bool heard_all(struct life *life, struct finder *f, nstime now, bool *well)
 {
     struct buf answer = {.memory = &life->client->memory};
     uint64_t   version;
     bool       memory;
     ptrdiff_t  n = cluster_read(f->heard.data, f->heard.len, &version, &answer, &memory);
 
-    *well = n > 0 && found(life, f, answer.data, version);
+    *well = n > 0 && found(life, f, answer.data, version, now);
     buf_release(&answer);
     return n != 0;
 }
 
 /* Takes what has come. True: it is over, and *well: with an answer. */
-static bool hear(struct life *life, struct finder *f, bool *well)
+static bool hear(struct life *life, struct finder *f, nstime now, bool *well)
 {
     enum { PORTION = 4096 };
     struct io *io = life->io;
@@ -218,7 +227,7 @@ static bool hear(struct life *life, struct finder *f, bool *well)
         if (got < 0)
             return true;
         f->heard.len += (size_t)got;
-        if (heard_all(life, f, well))
+        if (heard_all(life, f, now, well))
             return true;
     }
 }
@@ -245,7 +254,7 @@ static void converse(struct life *life, struct finder *f, nstime now)
         else if (sent < 0 && sent != IO_AGAIN)
             rest(life, f, now, false);
     }
-    if (f->stage == HEARING && hear(life, f, &well))
+    if (f->stage == HEARING && hear(life, f, now, &well))
         rest(life, f, now, well);
 }
 
@@ -264,7 +273,7 @@ static void looked_up(struct life *life, struct finder *f, nstime now)
     if (n <= 0)
         rest(life, f, now, false);
     else if (f->what.kind == SOURCE_DNS)
-        rest(life, f, now, list_addresses(life, f, at, (size_t)n));
+        rest(life, f, now, list_addresses(life, f, at, (size_t)n, now));
     else {
         io->lookup_drop(io, f->lookup);
         f->lookup = NULL;
@@ -285,7 +294,7 @@ static void ask(struct life *life, struct finder *f, nstime now)
     f->deadline = now + MS(ANSWER_MS);
     bool is_number = io->address(io, at->host, at->port, false, &number) == IO_DONE;
     if (is_number && f->what.kind == SOURCE_DNS)
-        rest(life, f, now, list_addresses(life, f, &number, 1));
+        rest(life, f, now, list_addresses(life, f, &number, 1, now));
     else if (is_number) {
         f->at[0] = number;
         f->at_count = 1;
@@ -309,6 +318,8 @@ static void advance(struct life *life, struct finder *f, nstime now)
 static void finder_free(struct life *life, struct finder *f)
 {
     rest(life, f, 0, false);
+    if (f->peer)
+        life->io->peer_free(life->io, f->peer);
     memory_release(&life->client->memory, f->what.at);
     memory_release(&life->client->memory, f);
 }
@@ -321,13 +332,15 @@ static struct finder *finder_new(struct life *life, const struct source_spec *s,
 
     if (!f)
         return NULL;
-    *f = (struct finder){.what = {.kind = s->kind, .at = servers_copy_one(s->at, memory)}, .answered = s->answer != NULL, .asked = now, .due = now,
+    *f = (struct finder){.what = {.kind = s->kind, .at = servers_copy_one(s->at, memory)}, .answered = s->answer != NULL, .asked = now, .due = now, .doubted = NEVER,
                          .sock = IO_SOCK_CLOSED, .heard = {.memory = memory}};
-    if (!f->what.at) {
-        memory_release(memory, f);
-        return NULL;
-    }
-    return f;
+    bool over_tls = s->kind == SOURCE_CLUSTER && s->at->is_tls;
+    if (f->what.at && over_tls)
+        f->peer = life->io->peer(life->io, f->what.at->host);
+    if (f->what.at && (f->peer || !over_tls))
+        return f;
+    finder_free(life, f);
+    return NULL;
 }
 
 /* A finder for each source of the list in force, those that there are for the same included. False: no memory, for now. */

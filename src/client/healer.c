@@ -14,7 +14,7 @@ enum {
     WATCH_MAX = 8,     /* idle links a server that are watched; all are looked at when one of them stirs */
     SWEEP_MS = 1000,   /* between looks at all idle links... */
     SWEEP_IDLE_MS = 10, /* ...that calls would not use unseen anyway */
-    LOOKUP_FRESH_MS = 1000,
+    LOOKUP_FRESH_MS = 1000, /* between lookups for trials: name services are shared, and their own answers live for seconds */
     LINGER_MS = 10 * 1000, /* a link that lingers, once its server has answered what was asked later */
     VISIT_AGAIN_MS = 2000, /* until a name is looked up again that leads to where nobody serves */
     HANG_UPS = 2, /* that mean "I do not know mg": one may be an accident */

@@ -163,7 +163,7 @@ struct server *server_new(struct life *life, const struct server_spec *spec, boo
     atomic_fetch_add(&life->server_count, 1);
     s->spec = servers_copy_one(spec, memory);
     if (s->spec && s->spec->is_tls)
-        s->peer = life->io->peer(life->io, s->spec->host);
+        s->peer = life->io->peer(life->io, s->spec->certified ? s->spec->certified : s->spec->host);
     if (!s->spec || (s->spec->is_tls && !s->peer) || !healer_takes(s)) {
         server_free(s);
         return NULL;

@@ -134,7 +134,7 @@ const char *client_in_gutter(const struct mend_client *c, const struct servers *
 {
     for (size_t i = 0; i < c->gutter.count; i++)
         for (size_t k = 0; k < list->count; k++)
-            if (strcmp(c->gutter.at[i].name, list->at[k].name) == 0)
+            if (servers_same(&c->gutter.at[i], &list->at[k]))
                 return list->at[k].name;
     return NULL;
 }
@@ -183,13 +183,13 @@ static mend_status build_values(struct mend_client *c, struct complaint *complai
 }
 
 /* Without a server that is listed so, settings for TLS are most likely a tls:// that was forgotten. */
-static mend_status load_tls(struct mend_client *c, const mend_tls *tls, const struct servers *homes, struct complaint *complaint)
+static mend_status load_tls(struct mend_client *c, const mend_tls *tls, const struct listing *homes, struct complaint *complaint)
 {
-    if (servers_want_tls(homes) || servers_want_tls(&c->gutter))
+    if (listing_wants_tls(homes) || servers_want_tls(&c->gutter))
         return tls_load(tls, &c->tls, complaint->text, sizeof complaint->text);
     if (!tls)
         return MEND_OK;
-    refuse(complaint, "%s", "tls: is given, and no server is listed as tls://...", 0);
+    refuse(complaint, "%s", "tls: is given, and no server is listed as tls://... or tls+...", 0);
     return MEND_E_ARGUMENT;
 }
 
@@ -304,7 +304,7 @@ static mend_status build(struct mend_client *c, const mend_config *config, mend_
         return status;
     status = build_gutter(c, config, &list.servers, complaint);
     if (!status)
-        status = load_tls(c, config->tls, &list.servers, complaint);
+        status = load_tls(c, config->tls, &list, complaint);
     if (status) {
         listing_free(&list);
         return status;

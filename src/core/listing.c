@@ -14,13 +14,17 @@ static bool is_space(char c)
     return c == ' ' || (c >= '\t' && c <= '\r');
 }
 
-/* Whether it is a source's element, and of which kind. */
-static bool kind_of(const char *element, enum source_kind *kind)
+/* The length of a source's scheme; 0: the element is none's. */
+static size_t read_scheme(const char *element, enum source_kind *kind, bool *is_tls)
 {
+    static const char over_tls[] = "tls+";
+    size_t            before = strncmp(element, over_tls, sizeof over_tls - 1) == 0 ? sizeof over_tls - 1 : 0;
+
+    *is_tls = before > 0;
     for (*kind = SOURCE_DNS; *kind <= SOURCE_CLUSTER; ++*kind)
-        if (strncmp(element, schemes[*kind], strlen(schemes[*kind])) == 0)
-            return true;
-    return false;
+        if (strncmp(element + before, schemes[*kind], strlen(schemes[*kind])) == 0)
+            return before + strlen(schemes[*kind]);
+    return 0;
 }
 
 static mend_status no_memory(char *error, size_t error_size)
@@ -32,19 +36,24 @@ static mend_status no_memory(char *error, size_t error_size)
 /* What is behind the scheme is written as a server is, but without a ring name: each that is found has its own. */
 static mend_status read_source(struct source_spec *s, const char *element, size_t length, const struct memory *memory, char *error, size_t error_size)
 {
-    char           text[SERVERS_HOST_MAX + 64], why[200] = "";
-    struct servers one;
-    size_t         scheme = strlen(schemes[s->kind]);
+    char             text[SERVERS_HOST_MAX + 64], server[sizeof text], why[200] = "";
+    struct servers   one;
+    enum source_kind kind;
+    bool             is_tls;
+    size_t           scheme = read_scheme(element, &kind, &is_tls);
 
     if (length >= sizeof text) {
         snprintf(error, error_size, "servers: the host of %.40s... is too long", element);
         return MEND_E_ARGUMENT;
     }
     snprintf(text, sizeof text, "%.*s", (int)length, element);
-    mend_status status = servers_parse(&one, text + scheme, memory, why, sizeof why);
+    snprintf(server, sizeof server, "%s%s", is_tls ? "tls://" : "", text + scheme);
+    mend_status status = servers_parse(&one, server, memory, why, sizeof why);
     if (status == MEND_E_MEMORY)
         return no_memory(error, error_size);
-    if (status == MEND_OK && one.at->is_unix)
+    if (status == MEND_OK && !is_tls && one.at->is_tls)
+        snprintf(why, sizeof why, "servers: with TLS it is written tls+%s", schemes[kind]);
+    else if (status == MEND_OK && one.at->is_unix)
         snprintf(why, sizeof why, "servers: a path has no addresses");
     else if (status == MEND_OK && strchr(text, '='))
         snprintf(why, sizeof why, "servers: a ring name is one server's, and this stands for several");
@@ -70,7 +79,7 @@ static mend_status add_source(struct listing *l, enum source_kind kind, size_t b
         return status;
     l->source_count++;
     for (size_t i = 0; i + 1 < l->source_count; i++)
-        if (source_same(&l->sources[i], s)) {
+        if (l->sources[i].kind == kind && servers_same(l->sources[i].at, s->at)) {
             snprintf(error, error_size, "servers: %.*s is named twice", end - begin < 100 ? (int)(end - begin) : 100, l->text + begin);
             return MEND_E_ARGUMENT;
         }
@@ -83,6 +92,7 @@ static mend_status read_sources(struct listing *l, char *error, size_t error_siz
 
     for (size_t at = 0, end;; at = end + 1) {
         enum source_kind kind;
+        bool             is_tls;
         size_t           begin = at;
         end = at + strcspn(l->text + at, ",");
         while (begin < end && is_space(l->text[begin]))
@@ -90,7 +100,7 @@ static mend_status read_sources(struct listing *l, char *error, size_t error_siz
         element++;
         if (begin == end && !blank)
             blank = element;
-        if (kind_of(l->text + begin, &kind)) {
+        if (read_scheme(l->text + begin, &kind, &is_tls)) {
             mend_status status = add_source(l, kind, begin, end, error, error_size);
             if (status)
                 return status;
@@ -109,17 +119,36 @@ bool source_same(const struct source_spec *a, const struct source_spec *b)
     return a->kind == b->kind && strcmp(a->at->name, b->at->name) == 0;
 }
 
+bool source_has_news(const struct source_spec *s, const char *answer, uint64_t version, bool all_down, nstime *doubted, nstime now)
+{
+    bool same = s->answer && strcmp(s->answer, answer) == 0;
+
+    if (s->kind == SOURCE_DNS || !s->answer)
+        return !same;
+    if (version > s->version || (same && version == s->version)) {
+        *doubted = NEVER;
+        return version > s->version;
+    }
+    if (*doubted == NEVER)
+        *doubted = now;
+    if (!all_down && now - *doubted < MS(CLUSTER_DOUBT_MS))
+        return false;
+    *doubted = NEVER;
+    return true;
+}
+
 /* ---- What they stand for ---- */
 
-/* The servers of an answer, each with the source's weight. */
+/* The servers of an answer, each with the source's weight and TLS. */
 static bool add_answer(struct buf *b, const struct source_spec *s)
 {
-    char weight[16];
-    int  digits = snprintf(weight, sizeof weight, "*%u", s->at->weight);
+    char        weight[16];
+    int         digits = snprintf(weight, sizeof weight, "*%u", s->at->weight);
+    const char *scheme = s->at->is_tls ? "tls://" : "";
 
     for (const char *at = s->answer; *at;) {
         size_t n = strcspn(at, ",");
-        if ((b->len && !buf_add(b, ",", 1)) || !buf_add(b, at, n) || !buf_add(b, weight, (size_t)digits))
+        if ((b->len && !buf_add(b, ",", 1)) || !buf_add(b, scheme, strlen(scheme)) || !buf_add(b, at, n) || !buf_add(b, weight, (size_t)digits))
             return false;
         at += n + (at[n] == ',');
     }
@@ -144,6 +173,24 @@ static bool expand(const struct listing *l, struct buf *b)
     }
 }
 
+/* Nobody has certificates for the addresses of a pod: those that a name stands for have them for the name. */
+static bool certify(struct listing *l)
+{
+    for (const struct source_spec *s = l->sources; s < l->sources + l->source_count; s++) {
+        if (s->kind != SOURCE_DNS || !s->at->is_tls || !s->answer)
+            continue;
+        char name[sizeof "tls://[%]:65535" + SERVERS_HOST_MAX];
+        for (const char *at = s->answer; *at;) {
+            int n = (int)strcspn(at, ",");
+            snprintf(name, sizeof name, "tls://%.*s", n, at);
+            if (!servers_certify(&l->servers, name, s->at->host))
+                return false;
+            at += n + (at[n] == ',');
+        }
+    }
+    return true;
+}
+
 static mend_status find_servers(struct listing *l, char *error, size_t error_size)
 {
     struct buf  b = {.memory = &l->memory};
@@ -153,6 +200,8 @@ static mend_status find_servers(struct listing *l, char *error, size_t error_siz
         status = no_memory(error, error_size);
     else if (b.data[0] || !l->source_count)
         status = servers_parse(&l->servers, b.data, &l->memory, error, error_size);
+    if (status == MEND_OK && !certify(l))
+        status = no_memory(error, error_size);
     buf_release(&b);
     return status;
 }
@@ -235,6 +284,14 @@ bool listing_copy(struct listing *out, const struct listing *from, const struct 
     return whole;
 }
 
+bool listing_wants_tls(const struct listing *l)
+{
+    for (size_t i = 0; i < l->source_count; i++)
+        if (l->sources[i].at->is_tls)
+            return true;
+    return servers_want_tls(&l->servers);
+}
+
 void listing_free(struct listing *l)
 {
     while (l->source_count) {
@@ -304,7 +361,8 @@ static bool read_config(char *text, uint64_t *version, struct buf *answer, bool 
     end[strcspn(end, "\r\n")] = '\0';
     for (const char *at = end; *at; at++)
         most += *at == ' ';
-    char **names = memory_zeroed(answer->memory, 1, most * (sizeof *names + NODE_MORE) + strlen(end) + 1), *to = (char *)(names + most);
+    char **names = memory_zeroed(answer->memory, 1, most * (sizeof *names + NODE_MORE) + strlen(end) + 1);
+    char  *to = names ? (char *)(names + most) : NULL;
     bool   good = *memory = names != NULL;
     for (const char *at = end; good && *at; at += *at == ' ') {
         size_t length = strcspn(at, " ");

@@ -287,10 +287,11 @@ static void write_name(char *to, size_t size, const struct server_spec *spec)
         snprintf(to, size, "%s%s:%u", scheme, spec->host, spec->port);
 }
 
-/* Its three texts lie in one block, which begins with the name. */
+/* Its texts lie in one block, which begins with the name. */
 static size_t text_bytes(const struct server_spec *spec)
 {
-    return strlen(spec->name) + 1 + strlen(spec->host) + 1 + strlen(spec->ring_host) + 1;
+    size_t certified = spec->certified ? strlen(spec->certified) + 1 : 0;
+    return strlen(spec->name) + 1 + strlen(spec->host) + 1 + strlen(spec->ring_host) + 1 + certified;
 }
 
 static void copy_texts(struct server_spec *to, const struct server_spec *from, char *block)
@@ -301,6 +302,8 @@ static void copy_texts(struct server_spec *to, const struct server_spec *from, c
     to->name = strcpy(block, from->name);
     to->host = strcpy(block + name_size, from->host);
     to->ring_host = strcpy(block + name_size + host_size, from->ring_host);
+    if (from->certified)
+        to->certified = strcpy(block + name_size + host_size + strlen(from->ring_host) + 1, from->certified);
 }
 
 /* Fills in the next row of the table. */
@@ -321,6 +324,7 @@ static struct server_spec *make_spec(struct servers *servers, const struct eleme
     spec->ring_host = copy(name + name_size + e->host.len + 1, ring);
     spec->ring_port = e->ring.len ? 0 : spec->port;
     spec->weight = 0;
+    spec->certified = NULL;
     write_name(name, name_size, spec);
     return spec;
 }
@@ -330,7 +334,7 @@ static void drop_last(struct servers *servers)
     memory_release(&servers->memory, (char *)servers->at[--servers->count].name);
 }
 
-static bool same_server(const struct server_spec *a, const struct server_spec *b) /* port 0 is a Unix socket */
+bool servers_same(const struct server_spec *a, const struct server_spec *b) /* port 0 is a Unix socket */
 {
     return a->port == b->port && strcmp(a->host, b->host) == 0;
 }
@@ -374,7 +378,7 @@ static mend_status add(struct parse *p, const struct element *e)
         return no_memory(p);
 
     size_t index = 0, last = servers->count - 1;
-    while (!same_server(&servers->at[index], made)) /* it finds itself at the latest */
+    while (!servers_same(&servers->at[index], made)) /* it finds itself at the latest */
         index++;
     for (size_t i = 0; i < last; i++) {
         bool same = same_ring(&servers->at[i], made);
@@ -465,6 +469,23 @@ bool servers_copy(struct servers *out, const struct servers *from, const struct 
     if (from->slot_count)
         memcpy(out->slots, from->slots, from->slot_count * sizeof *out->slots);
     out->slot_count = from->slot_count;
+    return true;
+}
+
+bool servers_certify(struct servers *servers, const char *name, const char *host)
+{
+    for (size_t i = 0; i < servers->count; i++) {
+        struct server_spec *spec = &servers->at[i], certified = *spec;
+        if (strcmp(spec->name, name) != 0)
+            continue;
+        certified.certified = host;
+        char *block = memory_allocate(&servers->memory, text_bytes(&certified));
+        if (!block)
+            return false;
+        char *before = (char *)(uintptr_t)spec->name;
+        copy_texts(spec, &certified, block);
+        memory_release(&servers->memory, before);
+    }
     return true;
 }
 

@@ -38,6 +38,7 @@ struct server_spec {
     const char *ring_host; /* what rings hash: the ring name, else the host as written, without brackets or tls:// */
     unsigned    ring_port; /* 0 where a ring name or a path stands alone */
     unsigned    weight;
+    const char *certified; /* tls://: whom its certificate must be for; NULL: the host */
 };
 
 struct servers {
@@ -57,6 +58,12 @@ bool servers_copy(struct servers *out, const struct servers *from, const struct 
 
 /* One of them alone, in one block that memory_release gives back. NULL: no memory. */
 struct server_spec *servers_copy_one(const struct server_spec *from, const struct memory *memory);
+
+/* The server of this name has a certificate for `host`. False: no memory. */
+bool servers_certify(struct servers *servers, const char *name, const char *host);
+
+/* Whether both are one: by host and port, or path. TLS and ring names are how it is reached, and what for. */
+bool servers_same(const struct server_spec *a, const struct server_spec *b);
 
 /* Whether any of them is listed as tls://. */
 bool servers_want_tls(const struct servers *servers);

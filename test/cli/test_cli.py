@@ -15,7 +15,7 @@ import sys
 import time
 import traceback
 
-from world import ENV, MEND, PATIENCE_S, SOURCE, Lines, Memcached, Terminal, await_fact, die_with_parent, home, mend, nobody, on_terminal, shell, usual_config
+from world import ENV, MEND, PATIENCE_S, SOURCE, Lines, Memcached, SecuredMemcached, Terminal, await_fact, die_with_parent, home, mend, needs_tls, nobody, on_terminal, shell, usual_config
 
 COMMANDS = ['get', 'set', 'add', 'replace', 'append', 'prepend', 'cas', 'delete', 'touch', 'incr', 'decr', 'exists', 'ping', 'servers',
             'stats', 'which', 'keys', 'dump', 'restore', 'flush', 'top', 'watch', 'bench']
@@ -283,6 +283,50 @@ def test_a_gutter_is_a_setting():
     states = lines(mend('-c', path('gutter'), 'servers', '-j'))
     assert [(s['server'], s['state'] == 'up', s['gutter']) for s in states] == [(dead, False, False), (a.name, True, True)], states
     assert [p['status'] for p in lines(mend('-c', path('gutter'), 'ping', '-j'))] == ['MEND_E_DOWN', 'MEND_OK']
+
+
+def all_of_it_works(settings, servers):
+    """What goes through the library, and what is asked without it: stats and keys."""
+    with open(path('private'), 'w') as file:
+        file.write('timeout_ms = 10000\nservers = %s\n%s' % (servers, settings))
+    assert mend('-c', path('private'), 'set', 'k', 'v').code == 0
+    assert mend('-c', path('private'), 'get', 'k').out == b'v'
+    r = mend('-c', path('private'), 'stats', '-j')
+    assert r.code == 0 and b'curr_items' in r.out, r
+    r = mend('-c', path('private'), 'keys')
+    assert r.code == 0 and r.out.split() == [b'k'], r
+
+
+def test_a_server_that_wants_a_password():
+    for name, text in (('users', 'joe:secret\n'), ('wrong', 'joe:guess1\n')):
+        with open(path(name), 'w') as file:
+            file.write(text)
+    m = Memcached('127.0.0.1', '-Y', path('users'))
+    all_of_it_works('auth_file = %s\n' % path('users'), m.name)
+    all_of_it_works('username = joe\npassword = secret\n', m.name)
+    for settings, word in (('', b'authenticat'), ('auth_file = %s\n' % path('wrong'), b'refuses')):
+        with open(path('private'), 'w') as file:
+            file.write('servers = %s\n%s' % (m.name, settings))
+        r = mend('-c', path('private'), 'stats')
+        assert r.code == 3 and word in r.err and b'guess1' not in r.err, r
+    m.kill()
+
+
+def test_a_server_that_speaks_tls():
+    os.makedirs(path('tls'), exist_ok=True)
+    m = SecuredMemcached(path('tls'))
+    trust = 'ca_file = %s\n' % path('tls/authority.pem')
+    all_of_it_works(trust, m.name)
+    assert mend('-c', path('private'), '--servers', a.name, 'ping').code == 0  # where nobody speaks it, what is said of it is no mistake
+    for server, settings, word in ((m.name, '', b'certificate'), (m.name, trust + 'server_name = cache.example\n', b'mismatch')):
+        with open(path('private'), 'w') as file:
+            file.write('servers = %s\n%s' % (server, settings))
+        r = mend('-c', path('private'), 'stats')
+        assert r.code == 3 and b'TLS: ' in r.err and word in r.err, r
+    m.kill()
+
+
+test_a_server_that_speaks_tls.needs = needs_tls
 
 
 def test_a_bad_file_is_named_with_its_line():

@@ -17,6 +17,7 @@ import select
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -85,6 +86,7 @@ def port_free(host):
 
 class Memcached:
     running = []
+    tls = None  # an ssl.SSLContext, if it speaks that
 
     def __init__(self, host='127.0.0.1', *args):
         self.args = [MEMCACHED, '-u', 'root', '-m', '64'] if os.getuid() == 0 else [MEMCACHED, '-m', '64']
@@ -110,7 +112,8 @@ class Memcached:
         """It does, and is ours: not a stranger that took the port first."""
         assert self.process.poll() is None, 'memcached does not start at ' + self.name
         try:
-            return b'STAT pid %d\r\n' % self.process.pid in self.ask(b'stats\r\n', b'END\r\n')
+            answer = self.ask(b'stats\r\n', (b'END\r\n', b'CLIENT_ERROR unauthenticated\r\n'))
+            return b'STAT pid %d\r\n' % self.process.pid in answer or b'unauthenticated' in answer
         except OSError:
             return False
 
@@ -118,6 +121,8 @@ class Memcached:
         with socket.socket(self.family) as s:
             s.settimeout(PATIENCE_S)
             s.connect(self.address)
+            if self.tls:
+                s = self.tls.wrap_socket(s)
             s.sendall(question)
             answer = b''
             while not answer.endswith(end):
@@ -138,6 +143,32 @@ class Memcached:
         self.process.wait()
         if self in Memcached.running:
             Memcached.running.remove(self)
+
+
+class SecuredMemcached(Memcached):
+    """Speaks TLS; authority.pem and server.pem are in the directory. None can be had without needs_tls()."""
+
+    def __init__(self, directory, *args):
+        server = os.path.join(directory, 'server.pem')
+        subprocess.run(['openssl', 'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '1', '-subj', '/CN=tests',
+                        '-addext', 'subjectAltName=IP:127.0.0.1', '-keyout', server, '-out', os.path.join(directory, 'authority.pem')],
+                       check=True, stderr=subprocess.DEVNULL)
+        with open(server, 'a') as file, open(os.path.join(directory, 'authority.pem')) as authority:
+            file.write(authority.read())
+        self.tls = ssl._create_unverified_context()
+        super().__init__('127.0.0.1', '-Z', '-o', 'ssl_chain_cert=' + server, '-o', 'ssl_key=' + server, *args)
+        self.name = 'tls://' + self.name
+
+
+def needs_tls():
+    """None, or why there is none."""
+    if not shutil.which('openssl'):
+        return 'there is no openssl to make a certificate with'
+    if b'ssl' not in subprocess.run(['ldd', MEND], stdout=subprocess.PIPE).stdout:
+        return 'this mend is built without TLS'
+    if b'TLS' not in subprocess.run([MEMCACHED, '-h'], stdout=subprocess.PIPE).stdout:
+        return 'this memcached has no TLS'
+    return None
 
 
 def kill_all():

@@ -3,7 +3,7 @@
 #
 #     test/fuzz/coverage.sh [-v]     -v: and which lines they do not
 #
-# Builds the three targets with gcc --coverage and replay.c in build/coverage, replays test/fuzz/corpus, and counts with
+# Builds the targets with gcc --coverage and replay.c in build/coverage, replays test/fuzz/corpus, and counts with
 # gcov. Of wire.c the answers' part alone is a parser; the other part writes questions. Ends with 1 under 95 %.
 set -euo pipefail
 cd "$(dirname "$(readlink -f "$0")")/../.."
@@ -21,13 +21,13 @@ for source in src/core/*.c; do
     gcc --coverage -O0 -g -std=c11 -D_GNU_SOURCE -I"$PWD/include" -I"$PWD/src" -DMEND_ZLIB -DMEND_ZSTD -c "$PWD/$source" -o "$object"
     objects+=("$object")
 done
-for name in wire conn servers codec; do
+for name in wire conn servers listing codec; do
     gcc --coverage -O0 -g -std=c11 -D_GNU_SOURCE -I"$PWD/include" -I"$PWD/src" -Itest/fuzz "${objects[@]}" \
         test/fuzz/{fuzz,replay,"fuzz_$name"}.c -lmd -lz -lzstd -o "$out/fuzz_$name"
     echo "fuzz_$name: $("$out/fuzz_$name" "test/fuzz/corpus/$name")"
 done
 
-(cd "$out" && gcov -o "$out" wire.gcda conn.gcda servers.gcda codec.gcda method_fastlz.gcda >/dev/null)
+(cd "$out" && gcov -o "$out" wire.gcda conn.gcda servers.gcda listing.gcda codec.gcda method_fastlz.gcda >/dev/null)
 
 count() { # NAME FILE FROM: the lines from the one that matches FROM on
     awk -v name="$1" -v from="$3" -v verbose="${verbose:-}" -F: '
@@ -46,6 +46,8 @@ worst=0
 count 'wire.c, the answers' wire.c '---- Answers ----' || worst=1
 count 'conn.c' conn.c . || worst=1
 count 'servers.c' servers.c . || worst=1
+count 'listing.c' listing.c . || worst=1
+count 'codec.c' codec.c . || worst=1
 count 'method_fastlz.c' method_fastlz.c . || worst=1
 [ $worst = 0 ] || echo 'coverage: under 95 %: the corpora (test/fuzz/corpus) need an input that goes there'
 exit $worst

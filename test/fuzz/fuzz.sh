@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # fuzz.sh - the parsers and the connection under libFuzzer, with ASan and UBSan.
 #
-#     test/fuzz/fuzz.sh SECONDS     a quarter of them for each of fuzz_wire, fuzz_conn, fuzz_servers, fuzz_codec
+#     test/fuzz/fuzz.sh SECONDS     a fifth of them for each of fuzz_wire, fuzz_conn, fuzz_servers, fuzz_listing, fuzz_codec
 #
 # Builds in build/fuzz. What is found to be new is kept in build/fuzz/corpus/, and used the next time; the corpora of
 # the tree (test/fuzz/corpus) are where it begins. An input that fails is kept in build/fuzz/, its replay is printed,
@@ -28,14 +28,14 @@ calm=()
 if setarch "$(uname -m)" -R true 2>/dev/null; then calm=(setarch "$(uname -m)" -R); fi
 
 worst=0 tried=0
-declare -A longest=([wire]=2200 [conn]=4096 [servers]=1024 [codec]=1024) # a line's limit and a little; what takes a millisecond at most
-for name in wire conn servers codec; do
+declare -A longest=([wire]=2200 [conn]=4096 [servers]=1024 [listing]=512 [codec]=1024) # a line's limit and a little; what takes a millisecond at most
+for name in wire conn servers listing codec; do
     "$clang" -g -O1 -std=c11 -D_GNU_SOURCE -Wall -Wextra -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined \
         -Iinclude -Isrc -Itest/fuzz -DMEND_ZLIB -DMEND_ZSTD src/core/*.c test/fuzz/fuzz.c "test/fuzz/fuzz_$name.c" -lmd -lz -lzstd -o "$out/fuzz_$name"
     mkdir -p "$out/corpus/$name"
     log=$out/$name.log
     began=$SECONDS
-    "${calm[@]}" "$out/fuzz_$name" -max_total_time=$((seconds / 4 > 0 ? seconds / 4 : 1)) -max_len="${longest[$name]}" \
+    "${calm[@]}" "$out/fuzz_$name" -max_total_time=$((seconds / 5 > 0 ? seconds / 5 : 1)) -max_len="${longest[$name]}" \
         -dict=test/fuzz/words.dict -print_final_stats=1 -timeout=10 -rss_limit_mb=1024 -artifact_prefix="$out/$name-" \
         "$out/corpus/$name" "test/fuzz/corpus/$name" >"$log" 2>&1 && status=0 || status=$?
     units=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")

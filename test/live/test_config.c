@@ -108,6 +108,7 @@ static void a_mistake_is_named(void **state)
         {WITH(.gutter = ""), "gutter: none is given"},
         {WITH(.gutter = "a:0"), "gutter: the port of \"a:0\""},
         {WITH(.gutter = "127.0.0.1:11211"), "gutter: 127.0.0.1:11211 is one of servers"},
+        {WITH(.gutter = "tls://127.0.0.1:11211"), "gutter: 127.0.0.1:11211 is one of servers"},
         {WITH(.gutter = "a", .gutter_ttl_s = -1), "gutter_ttl_s"},
         {WITH(.gutter = "a", .gutter_ttl_s = MEND_ZERO), "gutter_ttl_s"},
         {WITH(.gutter = "a", .gutter_ttl_s = 2592001), "gutter_ttl_s"},

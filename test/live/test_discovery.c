@@ -129,6 +129,37 @@ static void its_nodes_are_the_servers(void **state)
     memcached_stop(&b);
 }
 
+/* Its nodes are gone, and the endpoint's versions begin anew. */
+static void a_cluster_is_made_anew(void **state)
+{
+    (void)state;
+    struct endpoint  e;
+    struct memcached a, b;
+    mend_reply       r = MEND_REPLY;
+    char             na[80], nb[80];
+    begin(&e);
+    memcached_start(&a, "127.0.0.1", NULL);
+    memcached_start(&b, "127.0.0.1", NULL);
+    node(&a, na, sizeof na);
+    node(&b, nb, sizeof nb);
+    say_nodes(&e, 7, na);
+    mend_client *c = opened(&e);
+    await(has(c, 1), SOON_MS);
+    say_nodes(&e, 1, nb);
+    ASKED_AGAIN(&e);
+    assert_string_equal(seen_at(c, 0).name, a.name); /* as long as it is there */
+    memcached_kill(&a);
+    await(mend_set(c, S("k"), S("v"), NULL, &r) == MEND_OK, SOON_MS);
+    assert_string_equal(r.server, b.name);
+    say_nodes(&e, 2, na); /* from here on they are counted again */
+    await(strcmp(seen_at(c, 0).name, a.name) == 0, SOON_MS);
+    mend_close(c);
+    mend_reply_free(&r);
+    hostile_stop(e.hostile);
+    memcached_stop(&a);
+    memcached_stop(&b);
+}
+
 static void nonsense_keeps_the_last_list(void **state)
 {
     static const char *const nonsense[] = {
@@ -247,6 +278,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(its_nodes_are_the_servers),
+        cmocka_unit_test(a_cluster_is_made_anew),
         cmocka_unit_test(nonsense_keeps_the_last_list),
         cmocka_unit_test(an_endpoint_that_comes_later),
 #ifndef __SANITIZE_THREAD__

@@ -4,6 +4,7 @@
  * That every call works over TLS is in test_commands.c, and faults under traffic are in test_faults.c.
  */
 #include "support/certificates.h"
+#include "support/hostile.h"
 #include "support/memcached.h"
 #include "support/proxy.h"
 #include "support/terminator.h"
@@ -334,6 +335,68 @@ static void a_client_without_tls(void **state)
     must_be(MEND_OK, mend_open(&MEND_CONFIG(.servers = strstr(stage.m.name, "127"), .timeout_ms = TIMEOUT_MS, .on_event = hears), &stage.c, &stage.r), &stage.r);
     await(stage.downs == 1, SOON_MS);
     print_message("# %s\n", stage.why);
+    const char *const later[] = {stage.m.name, "tls+dns://pool.example", "tls+cluster://127.0.0.1"};
+    for (size_t i = 0; i < sizeof later / sizeof *later; i++) {
+        must_be(MEND_E_ARGUMENT, mend_set_servers(stage.c, later[i], &stage.r), &stage.r);
+        must(strstr(stage.r.error, "needs a client that was opened with such a server"), "%s", stage.r.error);
+    }
+}
+
+/* ---- Sources -------------------------------------------------------------------------------------------------------- */
+static enum hostile_next names_a_node(struct toy_ask *ask, void *node)
+{
+    char config[128];
+    if (!toy_is(ask, "config"))
+        return hostile_answer(ask);
+    int n = snprintf(config, sizeof config, "1\n127.0.0.1||%s\n", (const char *)node);
+    hostile_say(ask, "CONFIG cluster 0 %d\r\n%s\r\nEND\r\n", n, config);
+    return HOSTILE_GO_ON;
+}
+
+/* As ElastiCache with encryption in transit: the endpoint and the nodes. */
+static void a_cluster_over_tls(void **state)
+{
+    (void)state;
+    serve("");
+    struct hostile *endpoint = hostile_start(HOSTILE_META);
+    stage.terminator = terminator_start(stage.secured.server_file, atoi(strchr(hostile_name(endpoint), ':') + 1), 0);
+    hostile_behave_all(endpoint, names_a_node, strrchr(stage.m.name, ':') + 1);
+    snprintf(stage.name, sizeof stage.name, "tls+cluster://%s", strstr(terminator_name(stage.terminator), "127"));
+    open_client(PATIENT_MS);
+    snprintf(stage.name, sizeof stage.name, "%s", stage.m.name);
+    works();
+    await(terminator_counts(stage.terminator).open == 0, SOON_MS);
+    assert_int_equal(terminator_counts(stage.terminator).refused, 0);
+    mend_close(stage.c);
+    stage.c = NULL;
+
+    /* An endpoint that may be anybody is not believed. */
+    stage.secured.tls.server_name = "cache.example";
+    snprintf(stage.name, sizeof stage.name, "tls+cluster://%s", strstr(terminator_name(stage.terminator), "127"));
+    mend_config wanted = config(TIMEOUT_MS);
+    must_be(MEND_OK, mend_open(&wanted, &stage.c, &stage.r), &stage.r);
+    await(terminator_counts(stage.terminator).refused > 0, SOON_MS);
+    must_be(MEND_E_DOWN, mend_get(stage.c, S("k"), &stage.r), &stage.r);
+    mend_close(stage.c);
+    stage.c = NULL;
+    hostile_stop(endpoint);
+}
+
+/* The addresses of a name: its certificate is for the name. */
+static void a_name_over_tls(void **state)
+{
+    (void)state;
+    certificate_write(stage.secured.ca, stage.secured.server_file, &(struct certificate){.names = "DNS:localhost"});
+    serve("");
+    snprintf(stage.name, sizeof stage.name, "tls+dns://localhost:%d", stage.m.port);
+    mend_config wanted = config(PATIENT_MS);
+    must_be(MEND_OK, mend_open(&wanted, &stage.c, &stage.r), &stage.r);
+    await(servers_of(stage.c) > 0, SOON_MS);
+    size_t i = 0; /* localhost may be ::1, too */
+    while (i + 1 < servers_of(stage.c) && strcmp(seen_at(stage.c, i).name, stage.m.name) != 0)
+        i++;
+    assert_string_equal(seen_at(stage.c, i).name, stage.m.name);
+    await(state_of(stage.c, i) == MEND_STATE_UP, SOON_MS);
 }
 
 /* ---- Sessions, and what else comes unasked --------------------------------------------------------------------------- */
@@ -526,6 +589,8 @@ int main(void)
         STAGED(a_server_that_is_stopped),
         STAGED(a_server_without_tls),
         STAGED(a_client_without_tls),
+        STAGED(a_cluster_over_tls),
+        STAGED(a_name_over_tls),
         ROW("sessions are resumed", sessions_are_resumed, &latest),
         ROW("sessions of TLS 1.2 are resumed", sessions_are_resumed, &tls_1_2),
         STAGED(a_session_that_the_server_has_forgotten),

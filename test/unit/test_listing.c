@@ -116,6 +116,65 @@ static void answers_take_their_place(void **state)
     listing_free(&next);
 }
 
+/* What a source over TLS stands for is listed so; the addresses of a name have certificates for the name. */
+static void sources_over_tls(void **state)
+{
+    (void)state;
+    struct listing l = must_parse("x,tls+dns://pool*2,tls+cluster://cfg:5");
+    assert_true(listing_wants_tls(&l));
+    assert_int_equal(l.sources[0].kind, SOURCE_DNS);
+    assert_int_equal(l.sources[1].kind, SOURCE_CLUSTER);
+    assert_string_equal(l.sources[1].at->host, "cfg");
+    assert_int_equal(l.sources[1].at->port, 5);
+    struct listing one = answered(&l, 1, "n1:1", 9), two = answered(&one, 0, "10.0.0.1:11211,[::1]:5", 0);
+    assert_string_equal(servers_of(&two), "x:11211*1 tls://10.0.0.1:11211*2 tls://[::1]:5*2 tls://n1:1*1");
+    struct listing copy;
+    assert_true(listing_copy(&copy, &two, &memory));
+    assert_string_equal(copy.servers.at[1].certified, "pool");
+    assert_string_equal(copy.servers.at[2].certified, "pool");
+    assert_string_equal(copy.servers.at[2].ring_host, "::1");
+    assert_null(copy.servers.at[0].certified);
+    assert_null(copy.servers.at[3].certified); /* a node is known by its own name */
+    struct listing clear = must_parse("x,dns://pool,cluster://cfg");
+    assert_false(listing_wants_tls(&clear));
+    struct listing next; /* nobody has said in the clear what was found over TLS */
+    assert_int_equal(listing_parse_after(&next, "x,dns://pool", &two, error, sizeof error), MEND_OK);
+    assert_string_equal(servers_of(&next), "x:11211*1");
+    listing_free(&l);
+    listing_free(&one);
+    listing_free(&two);
+    listing_free(&copy);
+    listing_free(&clear);
+    listing_free(&next);
+}
+
+/* Versions grow. One that does not is a node's that lags behind, or a new cluster's. */
+static void a_cluster_that_begins_again(void **state)
+{
+    enum { LAST = 5 };
+    (void)state;
+    struct listing            l = must_parse("cluster://cfg,dns://pool"), known = answered(&l, 0, "n1:1", LAST);
+    const struct source_spec *s = &known.sources[0];
+    nstime                    doubted = NEVER, now = MS(1000);
+    assert_true(source_has_news(&l.sources[0], "n1:1", 1, false, &doubted, now)); /* the first */
+    assert_false(source_has_news(s, "n1:1", LAST, true, &doubted, now));
+    assert_true(source_has_news(s, "n1:1", LAST + 1, false, &doubted, now));
+    assert_true(doubted == NEVER);
+
+    for (uint64_t version = 1; version <= LAST; version += LAST - 1) { /* a cluster that never changed begins again by the version that it had */
+        assert_false(source_has_news(s, "n2:1", version, false, &doubted, now));
+        assert_false(source_has_news(s, "n2:1", version, false, &doubted, now + MS(CLUSTER_DOUBT_MS) - 1));
+        assert_false(source_has_news(s, "n1:1", LAST, false, &doubted, now + MS(CLUSTER_DOUBT_MS) - 1)); /* so it was one that lags */
+        assert_false(source_has_news(s, "n2:1", version, false, &doubted, now + MS(CLUSTER_DOUBT_MS)));
+        assert_true(source_has_news(s, "n2:1", version, false, &doubted, now + MS(2 * CLUSTER_DOUBT_MS)));
+        assert_true(doubted == NEVER);
+        assert_true(source_has_news(s, "n2:1", version, true, &doubted, now)); /* there is nothing to lose */
+    }
+    assert_true(source_has_news(&known.sources[1], "10.0.0.1:1", 0, false, &doubted, now)); /* a name has no versions */
+    listing_free(&l);
+    listing_free(&known);
+}
+
 static void bad_lists_are_refused(void **state)
 {
     static const char *const bad[][2] = {
@@ -129,6 +188,10 @@ static void bad_lists_are_refused(void **state)
         {"cluster:///s", "servers: cluster:///s: a path has no addresses"},
         {"dns://pool=ring", "servers: dns://pool=ring: a ring name is one server's, and this stands for several"},
         {"dns://a,dns://a:11211", "servers: dns://a:11211 is named twice"},
+        {"dns://a,tls+dns://a", "servers: tls+dns://a is named twice"},
+        {"cluster://tls://cfg", "servers: cluster://tls://cfg: with TLS it is written tls+cluster://"},
+        {"tls+cluster://tls://cfg", "servers: tls+cluster://tls://cfg: \"tls://tls://cfg\" has a scheme behind tls://"},
+        {"tls+dns://", "servers: tls+dns://: \"tls://\" has no host"},
         {"dns://a,", "servers: number 2 of the list, \"\", is empty"},
         {",dns://a", "servers: number 1 of the list, \"\", is empty"},
         {"dns://a, b:0", "servers: the port of \"b:0\" is not between 1 and 65535"},
@@ -165,7 +228,7 @@ static void want_of_memory_leaves_nothing(void **state)
     (void)state;
     do
         left = n++;
-    while (listing_parse(&l, "a,dns://pool,cluster://cfg", &poor, error, sizeof error) == MEND_E_MEMORY);
+    while (listing_parse(&l, "a,tls+dns://pool,cluster://cfg", &poor, error, sizeof error) == MEND_E_MEMORY);
     assert_true(n > 5);
     n = 0;
     do
@@ -247,6 +310,8 @@ int main(void)
         cmocka_unit_test(plain_lists_are_as_they_were),
         cmocka_unit_test(sources_are_read),
         cmocka_unit_test(answers_take_their_place),
+        cmocka_unit_test(sources_over_tls),
+        cmocka_unit_test(a_cluster_that_begins_again),
         cmocka_unit_test(bad_lists_are_refused),
         cmocka_unit_test(a_bad_answer_is_refused),
         cmocka_unit_test(want_of_memory_leaves_nothing),
