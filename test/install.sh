@@ -45,7 +45,7 @@ read -ra static <<<"$(pkg-config --static --cflags --libs mend)"
 for compiler in gcc clang; do
     command -v "$compiler" >/dev/null || continue
     echo '#include <mend.h>' | "$compiler" -std=c11 "${strict[@]}" "${cflags[@]}" -x c -fsyntax-only -
-    "$compiler" -std=c11 "${strict[@]}" example/readme.c -o "$tmp/example" "${shared[@]}"
+    "$compiler" -std=c11 "${strict[@]}" examples/readme.c -o "$tmp/example" "${shared[@]}"
     say "$compiler compiles it as C11"
 done
 for compiler in g++ clang++; do
@@ -72,7 +72,7 @@ END
     say "$compiler compiles the header as C++11"
 done
 [ -x "$tmp/example" ] || fail 'no compiler: neither gcc nor clang'
-"${CC:-cc}" -std=c11 example/readme.c -o "$tmp/example-static" "${static[@]/#-lmend/-l:libmend.a}"
+"${CC:-cc}" -std=c11 examples/readme.c -o "$tmp/example-static" "${static[@]/#-lmend/-l:libmend.a}"
 if readelf -d "$tmp/example-static" | grep -q libmend; then fail 'the static example needs libmend.so'; fi
 
 # ---- Run, with a memcached and without ----
@@ -106,5 +106,5 @@ say "the example runs: shared, static, and without a memcached ($said)"
 # ---- Shown: the README's first C program is the one that ran ----
 if [ -e README.md ]; then
     awk '/^```c$/ { inside = 1; next } /^```$/ && inside { exit } inside' README.md >"$tmp/readme.c"
-    diff "$tmp/readme.c" example/readme.c || fail "README.md's first C block is not example/readme.c"
+    diff "$tmp/readme.c" examples/readme.c || fail "README.md's first C block is not examples/readme.c"
 fi
