@@ -83,6 +83,21 @@ else
     say 'no cmake, or no C++ compiler, here: what CMake finds is not tried'
 fi
 
+# ---- Compiled: each example, by the line at its head, where what it needs is there ----
+cp examples/*.c "$tmp"
+for example in examples/*.c; do
+    line=$(sed -n 's/^ \* *\(cc .*\)/\1/p' "$example")
+    read -ra needed <<<"$(sed -n 's/.*pkg-config --cflags --libs \([^)]*\)).*/\1/p' <<<"$line")"
+    if [ -z "$line" ]; then
+        [ "$example" = examples/readme.c ] || fail "$example does not say how it is compiled"
+    elif pkg-config --exists "${needed[@]}"; then
+        (cd "$tmp" && cc() { command "${CC:-cc}" -Wall -Wextra -Werror "$@"; } && eval "$line") || fail "$example does not compile by: $line"
+        say "$example compiles by the line at its head"
+    else
+        say "$example: not all of ${needed[*]} is here: left out"
+    fi
+done
+
 # ---- Run, with a memcached and without ----
 MEMCACHED_PORT_FILENAME="$tmp/port" memcached -u "$(id -un)" -l 127.0.0.1 -p -1 & # -1: a free port, told in the file
 memcached=$!
@@ -96,6 +111,12 @@ for example in "${examples[@]}"; do
     said=$("$example" "127.0.0.1:$port")
     [ "$said" = "hello, says 127.0.0.1:$port" ] || fail "${example#"$tmp/"} said: $said"
 done
+# ---- The pages, by the name of each function ----
+for page in mend mend_fetch mend_get mend_set_multi mend_make_stale mend_str; do
+    [ -s "$tmp/usr/share/man/man3/$page.3" ] || fail "not installed: $page(3)"
+done
+grep -q '^\.Dt MEND_FETCH 3' "$tmp/usr/share/man/man3/mend_loaded_set.3" || fail 'mend_loaded_set(3) is not mend_fetch(3)'
+
 if pkg-config --exists json-c; then
     for file in bin/mend share/man/man1/mend.1 share/bash-completion/completions/mend; do
         [ -e "$tmp/usr/$file" ] || fail "not installed: $file"
