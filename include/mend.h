@@ -164,8 +164,8 @@ typedef struct mend_server {
 
 typedef enum mend_event_type {
     MEND_EVENT_DOWN = 1, /* the server is down; why is in server->why */
-    MEND_EVENT_BACK = 2, /* the server was down, and serves again; outage_ms says how long it was away */
-    MEND_EVENT_JOURNAL_OVERFLOW = 3, /* lost writes that the journal had no room for are being seen to: on_journal_overflow says how */
+    MEND_EVENT_BACK = 2, /* the server was down, and serves again; outage_ms says how long it was away, server->why what the last trial failed for */
+    MEND_EVENT_JOURNAL_OVERFLOW = 3, /* lost writes that the journal had no room for (or a flush_all that failed) were seen to; how is in server->why */
     MEND_EVENT_ALL_DOWN = 4, /* no server can be asked any more, this one was the last: perhaps it is our own network */
     MEND_EVENT_AUTH_REFUSED = 5 /* the server, which is down for that, refuses user and password, or wants some: somebody has to change a configuration. Once an outage */
 } mend_event_type;
@@ -175,6 +175,10 @@ typedef struct mend_event {
     const mend_server *server;
     int64_t            outage_ms; /* MEND_EVENT_BACK: from down to back */
 } mend_event;
+
+/* An event in one line, without its end, for a log or for whoever is on call. As snprintf: writes size bytes at most,
+ * a NUL included, and returns how long the whole is. From any thread, while the event lives. */
+MEND_API size_t mend_event_text(const mend_event *event, char *text, size_t size);
 
 /* What becomes of a server of which too many writes were lost to keep their keys, when it serves again. */
 typedef enum mend_on_overflow {
