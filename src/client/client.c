@@ -9,6 +9,7 @@
 
 #include "client/calls.h"
 #include "client/discovery.h"
+#include "client/probe.h"
 #include "client/reply.h"
 #include "core/key.h"
 
@@ -181,6 +182,7 @@ void lost_note(struct server *s, struct call *call, mend_bytes key, enum zombie 
 {
     bool first = !journal_waits(&s->journal); /* else the healer knows already */
 
+    PROBE3(journal__noted, s->spec->name, key.data, key.len);
     journal_note(&s->journal, key, call->io->now(call->io), zombie);
     if (first && server_gate(s).state == MEND_STATE_UP) {
         int before = cancel_off(); /* the world may write to ring */
@@ -298,6 +300,7 @@ static void count_ended(struct server *s, struct call *call, unsigned operation,
 
     if (weight && began != NEVER)
         stats_took(t, call->io->now(call->io) - began, weight);
+    PROBE3(call__end, s->spec->name, operation, status);
 }
 
 struct server *call_ask(struct call *call, const mend_call *options, const struct wire_question *q, bool large, struct answer *a)
@@ -319,13 +322,14 @@ struct server *call_ask(struct call *call, const mend_call *options, const struc
     unsigned             operation = stats_operation[q->verb];
     nstime               began = NEVER;
 
+    PROBE4(call__begin, s->spec->name, operation, key.data, key.len);
     if (lost && !stale)
         answer_fail(a, MEND_E_DOWN, call_lost);
     else if (!health_askable(server_gate(s).state))
         answer_fail(a, MEND_E_DOWN, call_down);
     else if (gutter_parted(s, q)) {
         answer_fail(a, MEND_EXISTS, "");
-        stats_count(stats_tally(&s->stats, call->pin), operation, MEND_EXISTS, 1);
+        count_ended(s, call, operation, MEND_EXISTS, NEVER);
         return s;
     } else {
         call_clock(call, options);

@@ -2,6 +2,7 @@
 #include "client/pool.h"
 
 #include "client/calls.h"
+#include "client/probe.h"
 
 enum { LOOK_AFTER_MS = 10 }; /* a link that was idle for less is used unseen: a look costs a system call */
 
@@ -11,6 +12,7 @@ static void count_opened_locked(struct server *s)
 {
     s->open_count++;
     s->opened++;
+    PROBE1(connection__opened, s->spec->name);
 }
 
 /* broken: it was not closed for want of use. */
@@ -19,6 +21,7 @@ static void count_closed(struct server *s, bool broken)
     pthread_mutex_lock(&s->lock);
     s->open_count--;
     s->broken += broken;
+    PROBE2(connection__closed, s->spec->name, broken);
     pthread_mutex_unlock(&s->lock);
 }
 
