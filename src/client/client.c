@@ -292,14 +292,19 @@ static void create_classic(struct server *s, struct call *call, const struct wir
     }
 }
 
+__attribute__((noinline)) static void time_call(struct tally *t, struct io *io, nstime began, unsigned weight)
+{
+    stats_took(t, io->now(io) - began, weight);
+}
+
 /* began: NEVER, if it was turned away. The clock is read for some of them only. */
-static void count_ended(struct server *s, struct call *call, unsigned operation, mend_status status, nstime began)
+static inline void count_ended(struct server *s, const struct call *call, unsigned operation, mend_status status, nstime began)
 {
     struct tally *t = stats_tally(&s->stats, call->pin);
     unsigned      weight = stats_weight(stats_count(t, operation, status, 1));
 
     if (weight && began != NEVER)
-        stats_took(t, call->io->now(call->io) - began, weight);
+        time_call(t, call->io, began, weight);
     PROBE3(call__end, s->spec->name, operation, status);
 }
 
