@@ -240,7 +240,7 @@ typedef struct mend_config {
 
     /* Told of the events above. Runs on the healer's thread, one at a
      * time, with nothing held; healing waits for it. It may call
-     * mend_connection_available and mend_servers; the rest answers MEND_E_ARGUMENT.
+     * mend_connection_available, mend_servers, mend_stats and mend_stats_prometheus; the rest answers MEND_E_ARGUMENT.
      * mend_close waits 100 ms at most for one that is running. */
     void (*on_event)(const mend_event *event, void *context);
     void *on_event_context;
