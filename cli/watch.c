@@ -101,7 +101,7 @@ static void on_event(const mend_event *event, void *context)
         snprintf(words, sizeof words, "after %s", say_seconds(outage, event->outage_ms));
         print(w, s, "back", say_state_ink(MEND_STATE_UP), words, event->outage_ms);
         break;
-    case MEND_EVENT_JOURNAL_OVERFLOW: print(w, s, "overflow", say_state_ink(MEND_STATE_DOUBTFUL), "more lost writes than can be kept", -1); break;
+    case MEND_EVENT_JOURNAL_OVERFLOW: print(w, s, "overflow", say_state_ink(MEND_STATE_DOUBTFUL), s->why, -1); break;
     case MEND_EVENT_ALL_DOWN: print(w, s, "all-down", say_state_ink(MEND_STATE_DOWN), "perhaps it is our own network", -1); break;
     case MEND_EVENT_AUTH_REFUSED: print(w, s, "auth-refused", say_state_ink(MEND_STATE_DOWN), s->why, -1); break;
     }

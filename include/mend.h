@@ -165,8 +165,8 @@ typedef struct mend_server {
 
 typedef enum mend_event_type {
     MEND_EVENT_DOWN = 1, /* the server is down; why is in server->why */
-    MEND_EVENT_BACK = 2, /* the server was down, and serves again; outage_ms says how long it was away */
-    MEND_EVENT_JOURNAL_OVERFLOW = 3, /* lost writes that the journal had no room for are being seen to: on_journal_overflow says how */
+    MEND_EVENT_BACK = 2, /* the server was down, and serves again; outage_ms says how long it was away, server->why what the last trial failed for */
+    MEND_EVENT_JOURNAL_OVERFLOW = 3, /* lost writes that the journal had no room for (or a flush_all that failed) were seen to; how is in server->why */
     MEND_EVENT_ALL_DOWN = 4, /* no server can be asked any more, this one was the last: perhaps it is our own network */
     MEND_EVENT_AUTH_REFUSED = 5 /* the server, which is down for that, refuses user and password, or wants some: somebody has to change a configuration. Once an outage */
 } mend_event_type;
@@ -176,6 +176,10 @@ typedef struct mend_event {
     const mend_server *server;
     int64_t            outage_ms; /* MEND_EVENT_BACK: from down to back */
 } mend_event;
+
+/* An event in one line, without its end, for a log or for whoever is on call. As snprintf: writes size bytes at most,
+ * a NUL included, and returns how long the whole is. From any thread, while the event lives. */
+MEND_API size_t mend_event_text(const mend_event *event, char *text, size_t size);
 
 /* What becomes of a server of which too many writes were lost to keep their keys, when it serves again. */
 typedef enum mend_on_overflow {
@@ -239,7 +243,7 @@ typedef struct mend_config {
 
     /* Told of the events above. Runs on the healer's thread, one at a
      * time, with nothing held; healing waits for it. It may call
-     * mend_connection_available and mend_servers; the rest answers MEND_E_ARGUMENT.
+     * mend_connection_available, mend_servers, mend_stats and mend_stats_prometheus; the rest answers MEND_E_ARGUMENT.
      * mend_close waits 100 ms at most for one that is running. */
     void (*on_event)(const mend_event *event, void *context);
     void *on_event_context;
@@ -450,6 +454,68 @@ MEND_API mend_status mend_set_servers(mend_client *client, const char *servers, 
 /* With MEND_ON_OVERFLOW_REFUSE: this server, by the name that mend_servers gives, may serve again, stale values
  * included. MEND_E_ARGUMENT: there is none of that name. MEND_MISS: it had not overflowed. */
 MEND_API mend_status mend_accept(mend_client *client, const char *server);
+
+/* ---- Statistics: what came of calls, by the server that was asked -------------------------
+ * Counted always, from mend_open on (in a forked child: from its first call on; of a server that left the list and came back: since
+ * then). Reading them holds nobody up. Each number is exact, and only rises unless it says "now"; they are not all of one moment. */
+typedef enum mend_operation {
+    MEND_OPERATION_GET = 0,    /* get, get_and_touch, exists, and what mend_fetch asks the cache for */
+    MEND_OPERATION_STORE = 1,  /* set, add, replace, append, prepend, cas, and what mend_fetch has loaded */
+    MEND_OPERATION_DELETE = 2, /* delete, make_stale */
+    MEND_OPERATION_TOUCH = 3,
+    MEND_OPERATION_COUNT = 4, /* increment, decrement */
+    MEND_OPERATION_PING = 5,
+    MEND_OPERATION_FLUSH = 6
+} mend_operation;
+#define MEND_OPERATIONS 7
+
+/* How many calls of one operation came to what. A call for many keys counts once for each. What was the caller's own mistake
+ * reached no server, and is not here. */
+typedef struct mend_calls {
+    const char *operation;    /* "get", "store", "delete", "touch", "count", "ping", "flush" */
+    uint64_t    answered[16]; /* by status: answered[MEND_OK] of MEND_OPERATION_GET are the hits, answered[MEND_MISS] the misses */
+    uint64_t    failed[16];   /* by -status: failed[-MEND_E_DOWN] are those that were turned away at once */
+} mend_calls;
+
+/* Calls that took less than this, and not less than the bucket before says. */
+typedef struct mend_bucket {
+    int64_t  less_than_ns; /* INT64_MAX: the last */
+    uint64_t count;
+} mend_bucket;
+
+/* The library fills it in, and it may grow at its end. What it points to lives until the function that got it returns. */
+typedef struct mend_server_stats {
+    const mend_server *server; /* as mend_servers tells of it: its state, and what there is now of connections and of the journal */
+    const mend_calls  *calls;  /* by mend_operation */
+    size_t             operations;
+
+    /* How long calls took that were not turned away, waiting for a turn included; of a call for many keys, its part at this server, until
+     * that was noticed to be over. Of calls that come to the same the first are all timed, and then one of eight, which counts as
+     * eight. The first buckets are 1 us wide, and none is wider than an eighth of its times. */
+    const mend_bucket *latency;
+    size_t             buckets;
+    uint64_t           latency_ns; /* of all of them together */
+
+    uint64_t bytes_sent, bytes_received; /* of the protocol, the healer's trials included; TLS comes on top */
+    uint64_t connections_opened;         /* or tried to, by calls and by the healer */
+    uint64_t connections_broken;         /* of those, they that ended by a failure, a time out or the server's hand, and not because they were not needed */
+    uint64_t retries;                    /* questions asked once more, since a connection had died idle */
+    uint64_t gutter_calls;               /* calls for keys that live here, that a server of the gutter was asked; what came of them is counted there */
+    uint64_t states[8];                  /* by mend_state: how often it came into it; of an outage, once into DOWN, and into TRIAL for each trial */
+    int64_t  down_ms;                    /* for how long it was down, this outage included */
+} mend_server_stats;
+
+/* Calls each once for every server, in the order of mend_servers. Waits for nothing. May be called from on_event, too. */
+MEND_API mend_status mend_stats(mend_client *client, void (*each)(const mend_server_stats *stats, void *context), void *context);
+
+/* The time within which that part of the calls ended, 0.5 for half, 0.99 for all but one of a hundred: the end of its
+ * bucket. 0: there were none. INT64_MAX: it is in the last bucket. */
+MEND_API int64_t mend_latency_ns(const mend_server_stats *stats, double part);
+
+/* All of it in Prometheus' text format (0.0.4), each name beginning with "mend_", as the data of a reply: to be served, as it is, with
+ * "Content-Type: text/plain; version=0.0.4". A process with several clients serves each at a path of its own. Buckets of
+ * mend_call_duration_seconds are one a doubling. MEND_OK, MEND_E_ARGUMENT or MEND_E_MEMORY. */
+MEND_API mend_status mend_stats_prometheus(mend_client *client, mend_reply *reply);
 
 /* ---- Reading: MEND_OK is a hit, MEND_MISS a miss ------------------------------------- */
 MEND_API mend_status mend_get(mend_client *client, mend_bytes key, mend_reply *reply);

@@ -77,7 +77,8 @@ rules() {
     never 'locks live in src/client'                            "$locks" "${world[@]}"
     never 'threads begin in src/world/io_posix.c'               'pthread_create' src/world/!(io_posix).c src/world/*.h
 
-    only 'src/client includes the house, and nothing of the system but locks' "$plain|<(pthread|stdatomic)\.h>|\"(core|world|client)/$header" "${client[@]}"
+    only 'src/client includes the house, and nothing of the system but locks' "$plain|<(pthread|stdatomic)\.h>|\"(core|world|client)/$header" src/client/!(probe).h src/client/*.c
+    only 'probes are marks in the ELF file, and no call of the system' '<sys/sdt\.h>' src/client/probe.h
     never 'system calls live in src/world'                      "$system_calls" "${client[@]}"
     never 'what waits goes through io'                          "$waits" "${client[@]}"
 
@@ -131,6 +132,17 @@ exports() { # LIBRARY: has what mend.h declares, no more, and needs nothing but 
     tell 'needed at run time' < <(grep -Ev '^(libc\.so\.6|libc\.musl-.*|libmd\.so\.0|libz\.so\.1|libzstd\.so\.1|lib(ssl|crypto)\.so\.3|libpthread\.so\.0|ld-linux.*)$' <<<"$needed" | sed "s|^|$1:0: |")
 }
 
+probes() { # LIBRARY: if it was built with probes, it has those that src/client/probe.h tells of
+    local told there
+    told=$(grep -oE '^ \*     [a-z]+(__[a-z]+)?  ' src/client/probe.h | tr -d ' *' | sort)
+    there=$(readelf -n "$1" | sed -n '/Provider: mend$/{n;s/ *Name: //p}' | sort -u)
+    if [ -z "$there" ]; then
+        echo 'storeys.sh: built without probes (no sys/sdt.h): these are not looked at'
+        return
+    fi
+    tell 'a probe that src/client/probe.h and the library do not both have' < <(comm -3 <(echo "$told") <(echo "$there") | tr -d '\t' | sed "s|^|$1:0: |")
+}
+
 # ---- The proof: every sin must be found, and what only looks like one must not. ----
 sin() { # PATH LINE
     mkdir -p "${1%/*}"
@@ -144,6 +156,7 @@ proof() {
         'src/core/g.c|    return errno;'            'src/core/h.c|    clock_gettime(c, &t);'     'src/core/i.h|#include "client/pool.h"'
         'src/world/a.c|#include "client/pool.h"'    'src/world/b.c|pthread_mutex_t lock;'        'src/world/c.c|    if (pthread_create(&t, 0, f, 0))'
         'src/client/a.c|#include <sys/socket.h>'    'src/client/b.c|    n = send(fd, p, n, 0);'  'src/client/c.c|    (void)close(fd);'
+        'src/client/probe.h|#include <unistd.h>'    'src/client/stats.h|#include <sys/sdt.h>'
         'src/client/d.c|#include <poll.h>'          'src/client/e.c|    free(p);'                'src/client/f.c|    pthread_cond_wait(&c, &m);'
         'include/mend.h|#include <poll.h>'          'demo/a.c|#include "core/wire.h"'            'test/live/a.c|#include "../../src/core/wire.h"'
         'test/support/a.h|#include "client/pool.h"' 'cli/a.c|#include "core/ring.h"'        'cli/b.c|#include "../src/core/ring.h"')
@@ -180,5 +193,5 @@ trap 'rm -rf "$tree"' EXIT
 tree=$(mktemp -d)
 (cd "$tree" && proof)
 rules
-[ -z "$library" ] || exports "$library"
+[ -z "$library" ] || { exports "$library"; probes "$library"; }
 exit "$broken"

@@ -30,6 +30,9 @@ mend_status check_store(const struct mend_client *c, const mend_store *options, 
 mend_status check_key(const struct mend_client *c, mend_bytes key, bool *binary, const char **why); /* c: NULL is no client, and no prefix */
 mend_status check_value(mend_bytes value, const char **why); /* MEND_TOO_LARGE: over what any memcached stores */
 
+/* Calls each once for every server, in the order of the routing, which is pinned meanwhile; it may be the application's. */
+mend_status servers_visit(struct mend_client *c, void (*each)(struct server *s, nstime now, void *context), void *context);
+
 bool        check_zero(const uintptr_t *reserved, size_t n); /* the words of a struct that are not used yet */
 
 /* Asks one question of the server that its key lives on, or of its gutter: whichever that is it returns (NULL: none is known); what came of it is in `a`.

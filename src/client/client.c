@@ -9,6 +9,7 @@
 
 #include "client/calls.h"
 #include "client/discovery.h"
+#include "client/probe.h"
 #include "client/reply.h"
 #include "core/key.h"
 
@@ -181,6 +182,7 @@ void lost_note(struct server *s, struct call *call, mend_bytes key, enum zombie 
 {
     bool first = !journal_waits(&s->journal); /* else the healer knows already */
 
+    PROBE3(journal__noted, s->spec->name, key.data, key.len);
     journal_note(&s->journal, key, call->io->now(call->io), zombie);
     if (first && server_gate(s).state == MEND_STATE_UP) {
         int before = cancel_off(); /* the world may write to ring */
@@ -255,6 +257,7 @@ static void converse(struct server *s, struct call *call, const struct wire_ques
             result = ask_alone(s, call, q, again, a);
         if (result == SHARE_AGAIN) {
             again = true;
+            stats_add(&s->stats.retries, 1);
             answer_reset(a);
             call->now = call->io->now(call->io);
         } else if (result == SHARE_ELSEWHERE && !(in_time = pool_wait(s, call, &wait)))
@@ -289,6 +292,22 @@ static void create_classic(struct server *s, struct call *call, const struct wir
     }
 }
 
+__attribute__((noinline)) static void time_call(struct tally *t, struct io *io, nstime began, unsigned weight)
+{
+    stats_took(t, io->now(io) - began, weight);
+}
+
+/* began: NEVER, if it was turned away. The clock is read for some of them only. */
+static inline void count_ended(struct server *s, const struct call *call, unsigned operation, mend_status status, nstime began)
+{
+    struct tally *t = stats_tally(&s->stats, call->pin);
+    unsigned      weight = stats_weight(stats_count(t, operation, status, 1));
+
+    if (weight && began != NEVER)
+        time_call(t, call->io, began, weight);
+    PROBE3(call__end, s->spec->name, operation, status);
+}
+
 struct server *call_ask(struct call *call, const mend_call *options, const struct wire_question *q, bool large, struct answer *a)
 {
     if (!call->pin.routing->homes) {
@@ -305,16 +324,21 @@ struct server *call_ask(struct call *call, const mend_call *options, const struc
     bool                 stale = wire_leaves_stale(q->verb) && !q->by_lease;
     bool                 deleted;
     uint32_t             lost = lost_before(s, key, &deleted);
+    unsigned             operation = stats_operation[q->verb];
+    nstime               began = NEVER;
 
+    PROBE4(call__begin, s->spec->name, operation, key.data, key.len);
     if (lost && !stale)
         answer_fail(a, MEND_E_DOWN, call_lost);
     else if (!health_askable(server_gate(s).state))
         answer_fail(a, MEND_E_DOWN, call_down);
     else if (gutter_parted(s, q)) {
         answer_fail(a, MEND_EXISTS, "");
+        count_ended(s, call, operation, MEND_EXISTS, NEVER);
         return s;
     } else {
         call_clock(call, options);
+        began = call->now;
         if (lost || s->gutter || key.data == room || values_packs(values)) {
             put = s->gutter ? gutter_question(s, q) : *q;
             put.key = key;
@@ -327,13 +351,16 @@ struct server *call_ask(struct call *call, const mend_call *options, const struc
         put.behind_delete = false; /* it has been */
         if (q->create && a->status == MEND_MISS)
             create_classic(s, call, q, a);
-        if (s->gutter)
+        if (s->gutter) {
             gutter_answer(a);
+            stats_add(&route.home->stats.gutter_calls, 1);
+        }
     }
     if (packed.data)
         buf_release(&packed);
     if (!values_unpack(values, q->verb, a))
         atomic_fetch_add(&s->values_broken, 1);
+    count_ended(s, call, operation, a->status, began);
     bool zombie = q->by_lease && !q->cas && a->status < 0 && a->maybe_applied; /* an add, which may come after another's delete */
     if (stale || zombie)
         lost_after(&route, call, key, lost, a);
@@ -562,9 +589,9 @@ static void unpin(void *pin)
     routing_unpin(*(struct pin *)pin);
 }
 
-mend_status mend_servers(mend_client *c, void (*each)(const mend_server *, void *), void *context)
+mend_status servers_visit(struct mend_client *c, void (*each)(struct server *, nstime, void *), void *context)
 {
-    if (!c || !each)
+    if (!c)
         return MEND_E_ARGUMENT;
     struct life *life = life_of(c);
     if (!life)
@@ -573,14 +600,30 @@ mend_status mend_servers(mend_client *c, void (*each)(const mend_server *, void 
     nstime     now = life->io->now(life->io);
     struct pin pin = routing_pin(life);
     pthread_cleanup_push(unpin, &pin); /* what `each` does may be cancelled */
-    for (size_t i = 0; i < pin.routing->count; i++) {
-        struct server_texts texts;
-        mend_server         server;
-        server_describe(pin.routing->at[i], now, &server, &texts);
-        each(&server, context);
-    }
+    for (size_t i = 0; i < pin.routing->count; i++)
+        each(pin.routing->at[i], now, context);
     pthread_cleanup_pop(1);
     return MEND_OK;
+}
+
+struct visit {
+    void (*each)(const mend_server *, void *);
+    void *context;
+};
+
+static void describe(struct server *s, nstime now, void *arg)
+{
+    struct visit       *visit = arg;
+    struct server_texts texts;
+    mend_server         server;
+
+    server_describe(s, now, &server, &texts);
+    visit->each(&server, visit->context);
+}
+
+mend_status mend_servers(mend_client *c, void (*each)(const mend_server *, void *), void *context)
+{
+    return each ? servers_visit(c, describe, &(struct visit){each, context}) : MEND_E_ARGUMENT;
 }
 
 static mend_status accept_server(struct call *call, const char *name)

@@ -100,7 +100,8 @@ static bool goes_on(const struct life *life)
     return !atomic_load(&life->closing) && atomic_load(&life->client->page[LIFE_SERIAL]) == life->serial;
 }
 
-static void call_application(struct server *s, nstime now, mend_event_type type, int64_t outage_ms)
+/* why: in place of the last failure; NULL: that. */
+static void call_application(struct server *s, nstime now, mend_event_type type, int64_t outage_ms, const char *why)
 {
     struct life        *life = s->life;
     const mend_config  *config = &life->client->config;
@@ -110,6 +111,8 @@ static void call_application(struct server *s, nstime now, mend_event_type type,
     if (!config->on_event || has_left(s))
         return;
     server_describe(s, now, &server, &texts);
+    if (why)
+        server.why = why;
     mend_event event = {.type = type, .server = &server, .outage_ms = outage_ms};
     atomic_store(&life->telling, true);
     config->on_event(&event, config->on_event_context);
@@ -152,9 +155,9 @@ static void tell_state(struct server *s, nstime now)
     for (size_t i = 0; all && i < routing->count; i++)
         routing->at[i]->ours = now - fell_at(routing->at[i]) <= MS(TOGETHER_MS);
 
-    call_application(s, now, down ? MEND_EVENT_DOWN : MEND_EVENT_BACK, down ? 0 : (now - fell_at(s)) / 1000000);
+    call_application(s, now, down ? MEND_EVENT_DOWN : MEND_EVENT_BACK, down ? 0 : (now - fell_at(s)) / 1000000, NULL);
     if (all && goes_on(life))
-        call_application(s, now, MEND_EVENT_ALL_DOWN, 0);
+        call_application(s, now, MEND_EVENT_ALL_DOWN, 0, NULL);
 }
 
 /* A refusal is told once, when it is known that the server is down for it. */
@@ -166,7 +169,7 @@ static void tell(struct server *s, nstime now)
     if (t->auth != AUTH_REFUSED || !t->told_down || !goes_on(s->life))
         return;
     t->auth = AUTH_TOLD;
-    call_application(s, now, MEND_EVENT_AUTH_REFUSED, 0);
+    call_application(s, now, MEND_EVENT_AUTH_REFUSED, 0, NULL);
 }
 
 /* ---- A trial's end ---- */
@@ -545,6 +548,7 @@ static bool torn_is_due(struct server *s, nstime now)
 static bool mended(struct server *s, nstime now)
 {
     struct trial *t = s->trial;
+    const char   *why = "it was flushed, so nothing of before is in it";
 
     if (t->replaying) /* nothing is read while it is torn: the next trial sees to it */
         return true;
@@ -552,17 +556,20 @@ static bool mended(struct server *s, nstime now)
         return true;
     switch (s->life->client->config.on_journal_overflow) {
     case MEND_ON_OVERFLOW_FLUSH:
-        if (!s->ours && !flushed(s, now))
+        if (s->ours)
+            why = "it went away together with all others, as if our own network had failed, and so was not flushed: some values may be stale";
+        else if (!flushed(s, now))
             return false;
         break;
     case MEND_ON_OVERFLOW_SERVE:
+        why = "it is served from nevertheless, as on_journal_overflow has it: some values may be stale";
         break;
     case MEND_ON_OVERFLOW_REFUSE:
         failed(s, now, false, "its journal overflowed: mend_accept lets it serve");
         return false;
     }
     journal_mend(&s->journal, t->torn_at);
-    call_application(s, now, MEND_EVENT_JOURNAL_OVERFLOW, 0);
+    call_application(s, now, MEND_EVENT_JOURNAL_OVERFLOW, 0, why);
     return goes_on(s->life); /* a child that was forked in there is no healer */
 }
 

@@ -7,6 +7,7 @@
 #include "client/discovery.h"
 #include "client/healer.h"
 #include "client/pool.h"
+#include "client/probe.h"
 
 /* ---- Health, as calls see it ---- */
 
@@ -42,6 +43,8 @@ void server_publish_and_unlock(struct server *s)
     atomic_store_explicit(&s->verdict_due, s->health.verdict_due, memory_order_relaxed);
     atomic_store_explicit(&s->back, s->health.back, memory_order_relaxed);
     atomic_store_explicit(&s->gate, now, memory_order_release);
+    if ((before ^ now) & (GATE_TROUBLED - 1))
+        PROBE4(state, s->spec->name, (int)(before & (GATE_TROUBLED - 1)), (int)s->health.state, s->health.why);
     pthread_mutex_unlock(&s->lock);
     if ((before | GATE_TROUBLED) == (now | GATE_TROUBLED))
         return;

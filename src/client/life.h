@@ -20,6 +20,7 @@
 #include "client/journal.h"
 #include "client/routing.h"
 #include "client/share.h"
+#include "client/stats.h"
 #include "client/values.h"
 #include "core/health.h"
 #include "core/ring.h"
@@ -53,6 +54,7 @@ struct server {
     struct link      *idle;       /* the latest given back first */
     struct link      *lingering;  /* those that the healer has not taken over yet */
     unsigned          idle_count, lingering_count, open_count; /* lingering: the healer's, too; open: all */
+    uint64_t          opened, broken; /* links: so many were dialed, and so many of them ended otherwise than for want of use */
     enum wire_dialect dialect;    /* as the last trial found it */
     struct io_address address;    /* where the last trial found it */
 
@@ -60,6 +62,7 @@ struct server {
     _Atomic unsigned held;           /* links that they have */
     struct journal   journal;        /* of lost writes; it has a lock of its own, too */
     _Atomic uint64_t values_broken;  /* hits that could not be unpacked */
+    struct stats     stats;
     bool           ours;  /* the healer's alone: it went down when all did, ... */
     struct trial  *trial; /* ...its trials... */
     struct server *next;  /* ...and its list */

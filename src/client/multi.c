@@ -20,6 +20,7 @@ struct part {
     bool           over;
     bool           retried; /* the link that it had first died idle */
     bool           doubts;  /* what is asked yet is asked for the second time, each key by itself */
+    nstime         ended;   /* when it was over, by the call's clock */
 };
 
 /* Where a key lives, or stays while that is down, and how it travels. */
@@ -33,6 +34,7 @@ struct home {
 
 struct multi {
     struct call          call;
+    nstime               began;
     enum wire_verb       verb;
     const mend_item     *items; /* of a set */
     const struct wire_question *questions; /* of a fetch: one for each key */
@@ -97,6 +99,7 @@ static void fail_rest(struct multi *m, struct part *p, const struct answer *like
     for (; p->asked < p->end; p->asked++)
         answer_fail_text(m->wants[p->asked].into, like->status, like->error);
     p->over = true;
+    p->ended = m->call.now;
 }
 
 static void give(struct multi *m, struct part *p, bool forgiven)
@@ -143,10 +146,13 @@ static void mourn(struct multi *m, struct part *p)
     struct answer like = {.status = p->link->conn.broke};
     bool          served = p->link->pooled || like.status == MEND_E_SERVER;
     bool          lost = true;
+    size_t        asked = p->asked;
     bool          again = !p->retried && served && like.status != MEND_E_TIMEOUT && take_back(m, p, may_ask_again, &lost);
 
     p->doubts |= like.status == MEND_E_SERVER; /* a proxy's, perhaps, that has lost the servers of some keys: now each has its own answer */
 
+    if (again)
+        stats_add(&p->server->stats.retries, asked - p->asked);
     answer_fail_text(&like, like.status, p->link->conn.why);
     give(m, p, again && !lost && like.status != MEND_E_PROTOCOL);
     p->retried = true;
@@ -181,6 +187,7 @@ static void advance(struct multi *m, struct part *p)
     else if (p->asked == p->end && link_over(p->link)) {
         give(m, p, false);
         p->over = true;
+        p->ended = m->call.now;
     }
 }
 
@@ -327,11 +334,14 @@ static inline mend_bytes key_at(const struct source *from, size_t i)
     return *(const mend_bytes *)((const char *)from->first + i * from->step);
 }
 
+static inline enum wire_verb verb_at(const struct multi *m, size_t i)
+{
+    return m->questions ? m->questions[i].verb : m->verb;
+}
+
 static inline struct route route_at(struct multi *m, const struct source *from, size_t i)
 {
-    enum wire_verb verb = from->questions ? from->questions[i].verb : m->verb;
-
-    return gutter_route(&m->call, verb, key_at(from, i), from->items ? &from->items[i].store.call : from->options);
+    return gutter_route(&m->call, verb_at(m, i), key_at(from, i), from->items ? &from->items[i].store.call : from->options);
 }
 
 /* The i-th write was not asked of anybody. */
@@ -401,6 +411,10 @@ static void deal_one(struct multi *m, const struct source *from, size_t i)
             answer_fail(into, MEND_EXISTS, "");
         else
             m->parts[home->server].end++;
+        if (into->done)
+            stats_count(stats_tally(&route.asked->stats, m->call.pin), stats_operation[verb_at(m, i)], into->status, 1);
+        else if (route.asked != route.home)
+            stats_add(&route.home->stats.gutter_calls, 1);
     }
 }
 
@@ -436,6 +450,38 @@ static void deal(struct multi *m, const struct source *from, size_t n)
 }
 
 /* ---- Telling ---- */
+
+static unsigned operation_of(const struct multi *m, const struct want *w)
+{
+    if (!m->questions)
+        return stats_operation[m->verb];
+    return stats_operation[verb_at(m, (size_t)(w->into - m->answers))];
+}
+
+/* What came of the keys that were dealt out; neighbours that came to the same are counted together. */
+static void count_calls(struct multi *m)
+{
+    for (size_t i = 0, k = 0; i < m->part_count; i++) {
+        struct part *p = &m->parts[i];
+        while (k < p->end) {
+            const struct want *first = &m->wants[k];
+            unsigned           operation = operation_of(m, first);
+            mend_status        status = first->into->status;
+            size_t             began = k;
+            while (++k < p->end && m->wants[k].into->status == status && operation_of(m, &m->wants[k]) == operation)
+                ;
+            stats_count(stats_tally(&p->server->stats, m->call.pin), operation, status, k - began);
+        }
+    }
+}
+
+/* A part that ended before the clock moved was turned away. */
+static void count_times(const struct multi *m)
+{
+    for (size_t i = 0; i < m->part_count; i++)
+        if (m->parts[i].ended > m->began)
+            stats_took(stats_tally(&m->parts[i].server->stats, m->call.pin), m->parts[i].ended - m->began, 1);
+}
 
 static void note_lost_writes(struct multi *m, const struct source *from)
 {
@@ -536,6 +582,8 @@ static mend_status tell(struct multi *m, mend_replies *rs)
             m->answers[i].ttl_s = MEND_TTL_UNKNOWN; /* a gets does not tell, whatever a lone mg may */
         reply_show(&rs->at[i], &m->answers[i]);
     }
+    count_calls(m);
+    count_times(m);
     name_servers(m, rs);
     return multi_verdict(m->answers, rs->count);
 }
@@ -609,6 +657,7 @@ static mend_status run(struct mend_client *c, const struct source *from, size_t 
         return multi_refuse(c, n, status, why, rs);
     call_pin(&m.call, from->options);
     call_clock(&m.call, from->options); /* the time for making room counts */
+    m.began = m.call.now;
     status = run_pinned(&m, from, n, rs);
     call_unpin(&m.call);
     return status;
@@ -703,6 +752,7 @@ static mend_status ask_each_pinned(struct multi *m, mend_replies *rs, mend_reply
     if (!call->pin.routing->homes)
         return reply_refuse(reply, MEND_E_DOWN, call_nobody);
     call_clock(call, NULL);
+    m->began = call->now;
     if (m->verb == WIRE_FLUSH_ALL)
         flights_wrote_all(&call->life->flights);
     m->answers = m->own->answers;
@@ -716,6 +766,10 @@ static mend_status ask_each_pinned(struct multi *m, mend_replies *rs, mend_reply
             journal_tear(&call->pin.routing->at[i]->journal, call->now);
             call->io->ring(call->io);
         }
+    for (size_t i = 0; i < rs->count; i++)
+        stats_count(stats_tally(&m->parts[i].server->stats, call->pin), m->verb == WIRE_FLUSH_ALL ? MEND_OPERATION_FLUSH : MEND_OPERATION_PING,
+                    m->answers[i].status, 1);
+    count_times(m);
     cancel_restore(before);
     return tell_first(m, rs, reply);
 }

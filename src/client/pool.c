@@ -2,15 +2,26 @@
 #include "client/pool.h"
 
 #include "client/calls.h"
+#include "client/probe.h"
 
 enum { LOOK_AFTER_MS = 10 }; /* a link that was idle for less is used unseen: a look costs a system call */
 
 /* ---- Links ---- */
 
-static void count_open(struct server *s, int change)
+static void count_opened_locked(struct server *s)
+{
+    s->open_count++;
+    s->opened++;
+    PROBE1(connection__opened, s->spec->name);
+}
+
+/* broken: it was not closed for want of use. */
+static void count_closed(struct server *s, bool broken)
 {
     pthread_mutex_lock(&s->lock);
-    s->open_count += (unsigned)change;
+    s->open_count--;
+    s->broken += broken;
+    PROBE2(connection__closed, s->spec->name, broken);
     pthread_mutex_unlock(&s->lock);
 }
 
@@ -25,6 +36,7 @@ static struct link *link_new(struct server *s)
     conn_init(&l->conn, &c->memory, c->trial_key, (uint64_t)c->config.value_max_bytes);
     l->sock = (struct io_sock)IO_SOCK_CLOSED;
     l->peer = s->peer;
+    l->traffic = &s->stats.traffic;
     conn_authenticate(&l->conn, c->credentials);
     return l;
 }
@@ -32,8 +44,12 @@ static struct link *link_new(struct server *s)
 struct link *pool_link_new(struct server *s)
 {
     struct link *l = link_new(s);
-    if (l)
-        count_open(s, 1);
+
+    if (!l)
+        return NULL;
+    pthread_mutex_lock(&s->lock);
+    count_opened_locked(s);
+    pthread_mutex_unlock(&s->lock);
     return l;
 }
 
@@ -60,9 +76,11 @@ static void link_free(struct server *s, struct link *l, bool reset)
 
 void pool_link_free(struct server *s, struct link *l, bool reset)
 {
+    bool broken = conn_is_over(&l->conn) || l->stirred;
+
     line_over(s, l);
     link_free(s, l, reset);
-    count_open(s, -1);
+    count_closed(s, broken);
     server_changed(s, false);
 }
 
@@ -101,7 +119,7 @@ static bool may_dial(struct server *s, struct gate gate, struct io_address *to, 
     bool may = health_dialable(&s->health) && gate.generation == s->health.generation &&
                usable_locked(s) < (unsigned)s->life->client->config.connections_max && s->address.len;
     if (may) {
-        s->open_count++;
+        count_opened_locked(s);
         *to = s->address;
         *hint = s->dialect;
     }
@@ -127,7 +145,7 @@ static enum pool_result dial(struct server *s, struct call *call, struct gate ga
     if (!l || !link_dial(l, call->io, to, hint)) {
         if (l)
             link_free(s, l, false);
-        count_open(s, -1);
+        count_closed(s, false);
         return none(a, MEND_E_MEMORY, "out of memory for a connection");
     }
     l->generation = gate.generation;

@@ -38,13 +38,13 @@ struct routing {
     struct server  *at[];         /* as list.servers.at, and then as client.gutter.at */
 };
 
-enum { PIN_STRIPES = 32 };
+enum { PIN_STRIPES = 32, PIN_STRIPE_BYTES = 64 /* a cache line */ };
 
 struct pins {
     _Atomic uint32_t phase; /* which counters are counted in on */
     struct {
         _Atomic uint32_t in[2];
-        char             apart[56]; /* a cache line each */
+        char             apart[PIN_STRIPE_BYTES - 2 * sizeof(_Atomic uint32_t)];
     } stripe[PIN_STRIPES];
 };
 

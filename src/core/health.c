@@ -27,8 +27,11 @@ static void become(struct health *h, mend_state next, nstime now)
 {
     assert(may[h->state] & 1 << next);
     bool same_outage = (h->state == MEND_STATE_DOWN && next == MEND_STATE_TRIAL) || (h->state == MEND_STATE_TRIAL && next == MEND_STATE_DOWN);
+    if (h->state == MEND_STATE_TRIAL && next == MEND_STATE_UP)
+        h->down += now - h->since;
     if (!same_outage)
         h->since = now;
+    h->became[next] += !(h->state == MEND_STATE_TRIAL && next == MEND_STATE_DOWN);
     h->state = next;
 }
 

@@ -50,6 +50,8 @@ struct health {
     unsigned window_calls, window_failed;
 
     unsigned falls;
+    uint64_t became[MEND_STATE_TRIAL + 1]; /* how often it came into each state; DOWN from TRIAL is the same outage, and counts for none */
+    nstime   down;    /* how long the outages lasted that are over */
     nstime   fell[2]; /* the last two, the later first */
     nstime   back;    /* when it last came up from NEW or from an outage */
     bool     flapping;

@@ -52,11 +52,18 @@ bool link_dial(struct link *l, struct io *io, const struct io_address *to, enum 
 
 /* ---- Moving bytes ---- */
 
+static void count(_Atomic uint64_t *counter, ptrdiff_t bytes)
+{
+    atomic_fetch_add_explicit(counter, (uint64_t)bytes, memory_order_relaxed);
+}
+
 static void arrived(struct link *l, ptrdiff_t got)
 {
-    if (got >= 0)
+    if (got >= 0) {
+        if (l->traffic)
+            count(&l->traffic->received, got);
         conn_took(&l->conn, (size_t)got);
-    else if (got != IO_AGAIN)
+    } else if (got != IO_AGAIN)
         link_broke(l, (int)got);
 }
 
@@ -99,6 +106,8 @@ static bool push(struct link *l, struct io *io)
             link_broke(l, (int)sent);
         return true;
     }
+    if (l->traffic)
+        count(&l->traffic->sent, sent);
     conn_sent(&l->conn, (size_t)sent);
     return conn_all_sent(&l->conn);
 }
@@ -247,10 +256,10 @@ void link_reuse(struct link *l, nstime now)
     l->taken = now;
 }
 
-
 bool link_quiet(struct link *l, struct io *io)
 {
-    return io->look(io, &l->sock) == IO_AGAIN;
+    l->stirred = io->look(io, &l->sock) != IO_AGAIN;
+    return !l->stirred;
 }
 
 void link_close(struct link *l, struct io *io, bool reset)

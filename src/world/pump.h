@@ -11,12 +11,19 @@
 #ifndef MEND_WORLD_PUMP_H
 #define MEND_WORLD_PUMP_H
 
+#include <stdatomic.h>
+
 #include "core/conn.h"
 #include "world/io.h"
 
 /* A thread that is woken so long after its deadline was not running: the process was stopped, or starved. What it then
  * did not hear is not held against the server. */
 enum { LINK_STOPPED_MS = 20 };
+
+/* Bytes of the protocol, of many links. */
+struct traffic {
+    _Atomic uint64_t sent, received;
+};
 
 struct link {
     struct conn       conn;
@@ -28,7 +35,9 @@ struct link {
     nstime            taken;      /* from it: when, by the call that has it */
     bool              pooled;     /* it had served before this call: its death may be old news */
     bool              waited;     /* since it was taken: there was time to wait for the server */
+    bool              stirred;    /* a look while it was idle found that it had ended, or that something came that nobody asked for */
     bool              late;       /* LINGERING, BROKEN: by a deadline, without that */
+    struct traffic   *traffic;    /* where its bytes are counted; NULL: nowhere. Borrowed */
     uint64_t          line;       /* writes on it were given up: as which line of the server's journal; else 0 */
     struct link      *next;       /* in the pool */
 };

@@ -351,11 +351,15 @@ static void an_overflow_is_flushed_once_for_all(void **state)
 }
 
 static atomic_int overflows;
+static char       told[300]; /* of the last, written before it is counted */
 
 static void on_event(const mend_event *event, void *context)
 {
     (void)context;
-    overflows += event->type == MEND_EVENT_JOURNAL_OVERFLOW;
+    if (event->type != MEND_EVENT_JOURNAL_OVERFLOW)
+        return;
+    mend_event_text(event, told, sizeof told);
+    overflows++;
 }
 
 /* As long as it is not known which keys are stale, none is read: not on a server that stayed up, either. */
@@ -393,6 +397,7 @@ static void an_overflow_is_served_from(void **state)
     must_be(MEND_OK, mend_get(c, S("k0"), &r), &r); /* stale, as was wanted */
     must_be(MEND_MISS, mend_get(c, S("k24"), &r), &r);
     await(overflows == 1, SOON_MS);
+    must(strstr(told, "some values may be stale"), "%s", told);
     mend_close(c);
     mend_reply_free(&r);
     guarded_stop(&g);
