@@ -19,6 +19,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <arpa/inet.h>
+
 #include <openssl/conf.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
@@ -153,6 +155,8 @@ static int of_certificate(long verdict)
     case X509_V_ERR_CERT_SIGNATURE_FAILURE:
     case X509_V_ERR_CERT_UNTRUSTED:
         return IO_TLS_UNKNOWN;
+    case X509_V_ERR_OUT_OF_MEM:
+        return IO_RESOURCES;
     default:
         return IO_TLS_INVALID;
     }
@@ -184,6 +188,16 @@ static int of_reason(int reason)
     default:
         return IO_TLS_FAILED;
     }
+}
+
+/* Whether there was no memory for something: this machine's trouble, whatever it then came to. Takes all errors off this thread's queue. */
+static bool was_poor(void)
+{
+    bool poor = false;
+
+    for (unsigned long error; (error = ERR_get_error()) != 0;)
+        poor |= ERR_GET_REASON(error) == ERR_R_MALLOC_FAILURE;
+    return poor;
 }
 
 /* ---- The process's end: OpenSSL takes itself down at exit, when an application may not have closed, and the healer goes on ---- */
@@ -237,18 +251,21 @@ static SSL *at_work(struct io_channel *c, struct io_sock *s)
     return c->ssl;
 }
 
-/* What SSL's last answer n <= 0 comes to: what the BIO last said if it only waits, else how it ended, which is for good. */
+/* What SSL's last answer n <= 0 comes to: what the BIO last said if it only waits, else how it ended, which is for good. Want of memory
+ * may look like a wait that the BIO knows nothing of, and leave no error either. */
 static int outcome(struct io_channel *c, int n)
 {
     int error = SSL_get_error(c->ssl, n);
 
-    if (error == SSL_ERROR_WANT_READ || error == SSL_ERROR_WANT_WRITE)
+    if ((error == SSL_ERROR_WANT_READ || error == SSL_ERROR_WANT_WRITE) && c->result)
         return c->result;
 
     unsigned long first = ERR_peek_error();
     long          verdict = c->io->tls->settings->verifies ? SSL_get_verify_result(c->ssl) : X509_V_OK;
     if (error == SSL_ERROR_ZERO_RETURN)
         c->failed = IO_CLOSED;
+    else if (was_poor() || (!first && !c->result))
+        c->failed = IO_RESOURCES;
     else if (c->stage == SHAKING && verdict != X509_V_OK)
         c->failed = of_certificate(verdict);
     else if (error == SSL_ERROR_SSL && ERR_GET_LIB(first) == ERR_LIB_SSL)
@@ -357,6 +374,7 @@ static int no_passphrase(char *to, int size, int writing, void *context)
     return -1;
 }
 
+/* NULL: there is none, or no other (no_more), or it is not whole. */
 static X509 *read_certificate(BIO *pem, OSSL_LIB_CTX *libctx)
 {
     X509 *certificate = X509_new_ex(libctx, NULL);
@@ -365,6 +383,14 @@ static X509 *read_certificate(BIO *pem, OSSL_LIB_CTX *libctx)
         return certificate;
     X509_free(certificate);
     return NULL;
+}
+
+/* Why nothing was read. A file that is cut off, or damaged in the middle, is not to pass for a shorter one. */
+static bool no_more(void)
+{
+    unsigned long error = ERR_peek_last_error();
+
+    return ERR_GET_LIB(error) == ERR_LIB_PEM && ERR_GET_REASON(error) == PEM_R_NO_START_LINE;
 }
 
 static bool trust(SSL_CTX *context, BIO *pem, OSSL_LIB_CTX *libctx)
@@ -378,7 +404,7 @@ static bool trust(SSL_CTX *context, BIO *pem, OSSL_LIB_CTX *libctx)
         if (!added)
             return false;
     }
-    return n > 0;
+    return n > 0 && no_more();
 }
 
 /* The first is ours, and the others lead from it to somebody who is trusted. */
@@ -393,7 +419,7 @@ static bool show(SSL_CTX *context, BIO *pem, OSSL_LIB_CTX *libctx)
             X509_free(certificate);
             return false;
         }
-    return shows;
+    return shows && no_more();
 }
 
 static bool hold_key(SSL_CTX *context, BIO *pem, OSSL_LIB_CTX *libctx)
@@ -429,11 +455,11 @@ static const char *set_up(SSL_CTX *context, const struct tls_settings *settings,
     if (!settings->ca)
         SSL_CTX_set_default_verify_paths(context);
     else if (!read_pem(context, settings->ca, settings->ca_len, libctx, trust))
-        return "tls.ca_file: has no certificate in PEM";
+        return "tls.ca_file: has no certificate in PEM, or one that is not whole";
     if (!settings->certificate)
         return NULL;
     if (!read_pem(context, settings->certificate, settings->certificate_len, libctx, show))
-        return "tls.certificate_file: has no certificate in PEM that can be used";
+        return "tls.certificate_file: has no certificate in PEM that can be used, or one that is not whole";
     if (settings->key && !read_pem(context, settings->key, settings->key_len, libctx, hold_key))
         return "tls.key_file: has no private key in PEM that can be read without a passphrase, and is the certificate's";
     if (!settings->key && !read_pem(context, settings->certificate, settings->certificate_len, libctx, hold_key))
@@ -452,7 +478,8 @@ static SSL_CTX *context_new(const struct tls_settings *settings, const char **wr
         SSL_CTX_free(context);
         context = NULL;
     }
-    ERR_clear_error();
+    if (was_poor())
+        *wrong = NULL;
     return context;
 }
 
@@ -494,7 +521,7 @@ static struct io_channel *channel_new(struct io *io, struct io_peer *peer)
     struct io_channel *c = calloc(1, sizeof *c);
     SSL               *ssl = SSL_new(io->tls->context);
     BIO               *bio = BIO_new(io->tls->method);
-    if (!c || !ssl || !bio || !expect(ssl, peer, io->tls->settings->verifies)) {
+    if (!c || !ssl || !bio || !expect(ssl, peer, io->tls->settings->verifies) || !SSL_set_app_data(ssl, c)) {
         ERR_clear_error();
         BIO_free(bio);
         SSL_free(ssl);
@@ -505,7 +532,6 @@ static struct io_channel *channel_new(struct io *io, struct io_peer *peer)
     BIO_set_data(bio, c);
     BIO_set_init(bio, 1);
     SSL_set_bio(ssl, bio, bio);
-    SSL_set_app_data(ssl, c);
     SSL_set_connect_state(ssl);
 
     SSL_SESSION *session = take_session(peer);
@@ -800,12 +826,28 @@ static void tls_peer_free(struct io *io, struct io_peer *peer)
     free(peer);
 }
 
-/* An IPv6 address is written without its zone in certificates. */
+static bool is_address(const char *name)
+{
+    unsigned char bytes[sizeof(struct in6_addr)];
+
+    return inet_pton(AF_INET, name, bytes) == 1 || inet_pton(AF_INET6, name, bytes) == 1;
+}
+
+/* As certificates have it: an IPv6 address without its zone, and a name without the dot that says that it is whole. */
+static void trim(char *name)
+{
+    size_t n = strlen(name);
+
+    if (strchr(name, ':'))
+        name[strcspn(name, "%")] = '\0';
+    else if (n > 1 && name[n - 1] == '.')
+        name[n - 1] = '\0';
+}
+
 static struct io_peer *tls_peer(struct io *io, const char *host)
 {
     const struct tls_settings *settings = io->tls->settings;
     struct io_peer            *peer = calloc(1, sizeof *peer);
-    ASN1_OCTET_STRING         *address;
 
     if (!peer)
         return NULL;
@@ -814,12 +856,8 @@ static struct io_peer *tls_peer(struct io *io, const char *host)
         free(peer);
         return NULL;
     }
-    if (strchr(peer->name, ':'))
-        peer->name[strcspn(peer->name, "%")] = '\0';
-    address = a2i_IPADDRESS(peer->name);
-    peer->is_address = address != NULL;
-    ASN1_OCTET_STRING_free(address);
-    ERR_clear_error();
+    trim(peer->name);
+    peer->is_address = is_address(peer->name);
     return peer;
 }
 
@@ -902,6 +940,8 @@ static mend_status load(const mend_tls *from, struct tls_settings *to, char *err
         return refuse(error, error_size, "tls.key_file: is given without a certificate_file");
     if (from->server_name && !*from->server_name)
         return refuse(error, error_size, "tls.server_name: is empty");
+    if (from->server_name && strlen(from->server_name) > TLSEXT_MAXLEN_host_name)
+        return refuse(error, error_size, "tls.server_name: is longer than %d bytes", TLSEXT_MAXLEN_host_name);
     to->verifies = !from->insecure_no_verification;
     if (from->server_name && !(to->server_name = strdup(from->server_name)))
         return no_memory(error, error_size);
