@@ -84,6 +84,25 @@ mend_status discovery_set(struct life *life, const char *servers, char *error, s
     return status;
 }
 
+static bool none_serves(const struct routing *r)
+{
+    for (size_t i = 0; i < r->homes; i++)
+        if (health_askable(server_gate(r->at[i]).state))
+            return false;
+    return true;
+}
+
+/* Whether it is to be put in the place of what is known. A cluster's version only grows, and one that has not grown is the word of a node
+ * that is behind. But where nobody serves any more it may be another cluster of that name, which counts from the beginning. */
+static bool is_news(const struct routing *r, const struct source_spec *known, const char *answer, uint64_t version)
+{
+    bool differs = !known->answer || strcmp(known->answer, answer) != 0;
+
+    if (!known->answer || known->kind == SOURCE_DNS)
+        return differs;
+    return version > known->version || (differs && none_serves(r));
+}
+
 /* What a finder has found. False: it cannot be used. */
 static bool found(struct life *life, struct finder *f, const char *answer, uint64_t version)
 {
@@ -92,13 +111,12 @@ static bool found(struct life *life, struct finder *f, const char *answer, uint6
     mend_status    status = MEND_OK;
 
     pthread_mutex_lock(&life->change);
-    const struct listing *now = &atomic_load(&life->routing)->list;
+    const struct routing *r = atomic_load(&life->routing);
+    const struct listing *now = &r->list;
     size_t                i = 0;
     while (i < now->source_count && !source_same(&now->sources[i], &f->what))
         i++;
-    const struct source_spec *s = &now->sources[i];
-    bool                 listed = i < now->source_count;
-    bool                 news = listed && (!s->answer || (f->what.kind == SOURCE_DNS ? strcmp(s->answer, answer) != 0 : version > s->version));
+    bool news = i < now->source_count && is_news(r, &now->sources[i], answer, version);
     if (news)
         status = listing_answered(&list, now, i, answer, version, error, sizeof error);
     if (news && status == MEND_OK)
