@@ -30,6 +30,7 @@
 enum {
     RECORD_BYTES = 16 * 1024, /* TLS's own limit of what one record holds */
     SESSIONS = 4,             /* of a peer: TLS 1.3 takes one for each connection, and gives two */
+    CHATTER_MAX = 100,        /* records and messages in a row without a byte for us: new keys at 0.1 ms each may come faster than they are read */
 };
 
 struct tls_settings {
@@ -68,6 +69,7 @@ struct io_channel {
     bool            more;      /* more may be read than a poll of the socket tells */
     bool            asked;     /* the server has asked for our certificate */
     bool            heard;     /* a byte of the application's has come */
+    unsigned        chatter;   /* OPEN: what has come since then that is TLS's own: sessions, new keys */
     bool            half_sent; /* a record; only its rest may be sent next */
     int             failed;    /* for good, by this result; 0: it has not */
 
@@ -97,7 +99,9 @@ static int bio_read(BIO *bio, char *to, int n)
     ptrdiff_t          got = IO_AGAIN;
 
     BIO_clear_retry_flags(bio);
-    if (c->waits) {
+    if (c->chatter > CHATTER_MAX)
+        got = IO_TLS_FAILED;
+    else if (c->waits) {
         got = c->waits(c->io, c->sock, &room, 1, c->now, c->deadline);
         c->now = c->io->now(c->io); /* part of a record has cost time */
     } else if (!c->dry)
@@ -288,6 +292,18 @@ static int certificate_asked_for(SSL *ssl, void *nothing)
     return 1; /* what there is to show is shown */
 }
 
+/* SSL has no end of its own to what is none of the application's: while such comes, it reads on, past any deadline. */
+static void message_passes(int sent, int version, int type, const void *bytes, size_t n, SSL *ssl, void *nothing)
+{
+    struct io_channel *c = SSL_get_app_data(ssl);
+
+    (void)version;
+    (void)bytes;
+    (void)n;
+    (void)nothing;
+    c->chatter += c->stage == OPEN && !sent && (type == SSL3_RT_HEADER || type == SSL3_RT_HANDSHAKE);
+}
+
 /* ---- Sessions: a handshake that goes on from one is shorter ---- */
 
 static void keep_session(struct io_peer *peer, SSL_SESSION *session)
@@ -450,6 +466,7 @@ static const char *set_up(SSL_CTX *context, const struct tls_settings *settings,
     SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
     SSL_CTX_sess_set_new_cb(context, session_came);
     SSL_CTX_set_cert_cb(context, certificate_asked_for, NULL);
+    SSL_CTX_set_msg_callback(context, message_passes);
     SSL_CTX_set_verify(context, settings->verifies ? SSL_VERIFY_PEER : SSL_VERIFY_NONE, NULL);
 
     if (!settings->ca)
@@ -675,6 +692,7 @@ static ptrdiff_t channel_recv(struct io_channel *c, struct io_sock *s, const str
             at += (size_t)got;
             had += (size_t)got;
             c->dry = c->heard = true;
+            c->chatter = 0;
             c->waits = NULL;
         }
     c->more = true;

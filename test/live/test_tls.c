@@ -458,6 +458,19 @@ static void keys_change_under_way(void **state)
     free(value);
 }
 
+/* Faster than they can be read: a connection on which nothing else comes is given up. */
+static void keys_change_without_end(void **state)
+{
+    serve_behind_terminator(0);
+    (void)state;
+    open_client(PATIENT_MS);
+    works();
+    terminator_flood(stage.terminator);
+    int64_t began = now_ms();
+    await(mend_set(stage.c, S("k"), S("v"), NULL, &stage.r) == MEND_OK, SOON_MS);
+    must(now_ms() - began < 2000 + slack_ms(), "%d ms", (int)(now_ms() - began));
+}
+
 /* ---- Want of memory in OpenSSL ------------------------------------------------------------------------------------------- */
 static atomic_long until_failure = -1; /* so many allocations go well yet, then one fails; below 0: none does */
 
@@ -626,6 +639,7 @@ int main(void)
         STAGED(a_new_session_costs_no_connection),
         STAGED(a_byte_that_nobody_asked_for),
         STAGED(keys_change_under_way),
+        STAGED(keys_change_without_end),
         STAGED(no_memory_at_open),
         STAGED(no_memory_for_a_connection),
         STAGED(errors_are_not_mixed_up),
