@@ -283,9 +283,9 @@ typedef struct mend_config {
                     * If the name leads elsewhere, and the server there passes a trial, calls that are under way end at the
                     * old address, and all others go to the new one. A lookup that fails changes nothing */
 
-    /* Values that travel compressed. What is larger than compress_above_bytes is compressed if that saves a sixteenth; what comes
-     * compressed is unpacked, and its value_max_bytes are those of the value unpacked. The bits of the flags that tell so are not
-     * the application's: they are cleared in replies, and flags that have them are MEND_E_ARGUMENT to a store. A compressed value that is broken
+    /* Values that travel compressed. What is larger than compress_above_bytes is compressed if that saves a sixteenth, and
+     * there is time for it before the deadline (4 ms a megabyte); what comes compressed is unpacked, and its value_max_bytes are those of the
+     * value unpacked. The bits of the flags that tell so are not the application's: they are cleared in replies, and flags that have them are MEND_E_ARGUMENT to a store. A compressed value that is broken
      * is MEND_MISS, so that it is stored anew (mend_server.values_broken counts them). With compress_above_bytes
      * mend_append and mend_prepend are MEND_E_ARGUMENT, since memcached would put the bytes beside compressed ones. */
     int              compress_above_bytes; /* 0: nothing is compressed, but what is can be read */

@@ -343,7 +343,7 @@ struct server *call_ask(struct call *call, const mend_call *options, const struc
             put = s->gutter ? gutter_question(s, q) : *q;
             put.key = key;
             put.behind_delete = lost && !deleted && q->verb != WIRE_DELETE;
-            if (values_pack(values, &put, &packed))
+            if (values_pack(values, &put, &packed, call->deadline - call->now))
                 call->now = call->io->now(call->io);
             q = &put;
         }

@@ -68,8 +68,9 @@ static struct wire_question question(struct multi *m, const struct server *s, co
         q.key = w->key;
         q.key_binary = w->key_binary;
     }
-    if (m->packed)
-        values_pack(m->call.life->client->values, &q, &m->packed[w->into - m->answers]);
+    struct call *call = &m->call;
+    if (m->packed && values_pack(call->life->client->values, &q, &m->packed[w->into - m->answers], call->deadline - call->now))
+        call->now = call->io->now(call->io);
     return s->gutter ? gutter_question(s, &q) : q;
 }
 

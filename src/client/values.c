@@ -59,9 +59,11 @@ static bool replaces(enum wire_verb verb)
     return verb == WIRE_SET || verb == WIRE_ADD || verb == WIRE_REPLACE || verb == WIRE_CAS;
 }
 
-bool values_pack(struct values *v, struct wire_question *q, struct buf *packed)
+bool values_pack(struct values *v, struct wire_question *q, struct buf *packed, nstime left)
 {
-    if (!v || q->value.len <= v->above || !replaces(q->verb))
+    enum { NS_PER_BYTE = 4 }; /* zlib's level 1, of JSON; zstd takes half of it */
+
+    if (!v || q->value.len <= v->above || !replaces(q->verb) || left <= 0 || q->value.len > (uint64_t)left / NS_PER_BYTE)
         return false;
     struct codec_tools *tools = tools_take(v);
     if (!tools) /* it travels as it is */

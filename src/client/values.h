@@ -11,6 +11,7 @@
 
 #include "core/codec.h"
 #include "core/conn.h"
+#include "core/time.h"
 
 /* Setting one up costs 20 us (zstd) to 1 ms (zlib, whose memory glibc maps anew each time), keeping it up to 1 MB. */
 enum { TOOLS = 8 };
@@ -36,8 +37,9 @@ static inline bool values_packs(const struct values *v)
 bool values_owns(const struct values *v, uint32_t flags); /* whether there are bits among them that are not the application's */
 
 /* A question with a value to store: as it travels. The packed bytes lie in `packed`, which the caller releases when the question
- * is answered. Returns whether there was anything to do, which took time. */
-bool values_pack(struct values *v, struct wire_question *q, struct buf *packed);
+ * is answered. left: of the call's time; a value that would take longer travels as it is. Returns whether there was anything to do, which took
+ * time. */
+bool values_pack(struct values *v, struct wire_question *q, struct buf *packed, nstime left);
 
 /* An answer to such a question: as the application has it. False: what is there is broken, and is a miss now. A fetch takes it for
  * won: what is broken it may replace. */

@@ -328,6 +328,16 @@ bool listing_join(struct buf *answer, char **names, size_t n)
 
 enum { NODE_MORE = sizeof "[]" }; /* that a node has more, at most, as we write it */
 
+/* What servers.c takes for more than a part of a host's name: a node is a host, and no socket's path, nor has it a scheme, a weight
+ * or a ring name. */
+static bool is_host(const char *p, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (strchr("/*=,[]", p[i]))
+            return false;
+    return n > 0;
+}
+
 /* "host|address|port" becomes "host:port"; without a host, "address:port". False: it is none. */
 static bool write_node(char *to, const char *from, size_t length)
 {
@@ -336,14 +346,13 @@ static bool write_node(char *to, const char *from, size_t length)
     if (!port)
         return false;
     size_t host = (size_t)(address - from), digits = length - (size_t)(port + 1 - from);
-    bool   named = host > 0;
-    if (!named) {
+    if (host == 0) {
         from = address + 1;
         host = (size_t)(port - from);
     }
-    bool v6 = !named && memchr(from, ':', host);
+    bool v6 = memchr(from, ':', host) != NULL;
     sprintf(to, v6 ? "[%.*s]:%.*s" : "%.*s:%.*s", (int)host, from, (int)digits, port + 1);
-    return host && digits && strspn(port + 1, "0123456789") >= digits;
+    return is_host(from, host) && digits && strspn(port + 1, "0123456789") >= digits;
 }
 
 /* The lines of a configuration: a version, and nodes. They are taken apart. False: it is none, or there is no memory. */

@@ -569,9 +569,32 @@ struct io_lookup {
     char              host[];
 };
 
-/* Of all clients of the process: a resolver that hangs must not cost a thread for every name and every open. */
+/* Of all clients of the process: a resolver that hangs must not cost a thread for every name and every open. In the upper half it says
+ * of which process: a child that is forked off has none of its parent's threads, which may never have ended. */
 enum { LOOKUPS_MAX = 64 };
-static _Atomic unsigned lookups;
+static _Atomic uint64_t lookups;
+
+static uint64_t lookups_of(uint64_t process, uint64_t counted)
+{
+    return counted >> 32 == process ? counted & UINT32_MAX : 0;
+}
+
+/* False: there are enough. */
+static bool count_lookup(void)
+{
+    uint64_t process = (uint32_t)getpid(), counted = atomic_load(&lookups), n;
+
+    do
+        if ((n = lookups_of(process, counted)) >= LOOKUPS_MAX)
+            return false;
+    while (!atomic_compare_exchange_weak(&lookups, &counted, process << 32 | (n + 1)));
+    return true;
+}
+
+static void uncount_lookup(void)
+{
+    atomic_fetch_sub(&lookups, 1);
+}
 
 static void keep_address(struct io_address *to, const struct addrinfo *from)
 {
@@ -603,7 +626,7 @@ static void *lookup_main(void *arg)
         freeaddrinfo(list);
         l->result = n ? n : IO_UNKNOWN_NAME;
     }
-    atomic_fetch_sub(&lookups, 1);
+    uncount_lookup();
     uint32_t looking = LOOKING;
     if (atomic_compare_exchange_strong(&l->stage, &looking, RINGING)) {
         world_ring(l->io);
@@ -621,8 +644,7 @@ static struct io_lookup *world_lookup(struct io *io, const char *host, uint16_t 
 
     if (!l)
         return NULL;
-    if (atomic_fetch_add(&lookups, 1) >= LOOKUPS_MAX) {
-        atomic_fetch_sub(&lookups, 1);
+    if (!count_lookup()) {
         free(l);
         return NULL;
     }
@@ -630,7 +652,7 @@ static struct io_lookup *world_lookup(struct io *io, const char *host, uint16_t 
     snprintf(l->port, sizeof l->port, "%u", (unsigned)port);
     memcpy(l->host, host, size);
     if (start_thread(&id, lookup_main, l, true) != 0) {
-        atomic_fetch_sub(&lookups, 1);
+        uncount_lookup();
         free(l);
         return NULL;
     }

@@ -19,6 +19,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <arpa/inet.h>
+
 #include <openssl/conf.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
@@ -28,6 +30,7 @@
 enum {
     RECORD_BYTES = 16 * 1024, /* TLS's own limit of what one record holds */
     SESSIONS = 4,             /* of a peer: TLS 1.3 takes one for each connection, and gives two */
+    CHATTER_MAX = 100,        /* records and messages in a row without a byte for us: new keys at 0.1 ms each may come faster than they are read */
 };
 
 struct tls_settings {
@@ -66,6 +69,7 @@ struct io_channel {
     bool            more;      /* more may be read than a poll of the socket tells */
     bool            asked;     /* the server has asked for our certificate */
     bool            heard;     /* a byte of the application's has come */
+    unsigned        chatter;   /* OPEN: what has come since then that is TLS's own: sessions, new keys */
     bool            half_sent; /* a record; only its rest may be sent next */
     int             failed;    /* for good, by this result; 0: it has not */
 
@@ -95,7 +99,9 @@ static int bio_read(BIO *bio, char *to, int n)
     ptrdiff_t          got = IO_AGAIN;
 
     BIO_clear_retry_flags(bio);
-    if (c->waits) {
+    if (c->chatter > CHATTER_MAX)
+        got = IO_TLS_FAILED;
+    else if (c->waits) {
         got = c->waits(c->io, c->sock, &room, 1, c->now, c->deadline);
         c->now = c->io->now(c->io); /* part of a record has cost time */
     } else if (!c->dry)
@@ -153,6 +159,8 @@ static int of_certificate(long verdict)
     case X509_V_ERR_CERT_SIGNATURE_FAILURE:
     case X509_V_ERR_CERT_UNTRUSTED:
         return IO_TLS_UNKNOWN;
+    case X509_V_ERR_OUT_OF_MEM:
+        return IO_RESOURCES;
     default:
         return IO_TLS_INVALID;
     }
@@ -184,6 +192,16 @@ static int of_reason(int reason)
     default:
         return IO_TLS_FAILED;
     }
+}
+
+/* Whether there was no memory for something: this machine's trouble, whatever it then came to. Takes all errors off this thread's queue. */
+static bool was_poor(void)
+{
+    bool poor = false;
+
+    for (unsigned long error; (error = ERR_get_error()) != 0;)
+        poor |= ERR_GET_REASON(error) == ERR_R_MALLOC_FAILURE;
+    return poor;
 }
 
 /* ---- The process's end: OpenSSL takes itself down at exit, when an application may not have closed, and the healer goes on ---- */
@@ -237,18 +255,21 @@ static SSL *at_work(struct io_channel *c, struct io_sock *s)
     return c->ssl;
 }
 
-/* What SSL's last answer n <= 0 comes to: what the BIO last said if it only waits, else how it ended, which is for good. */
+/* What SSL's last answer n <= 0 comes to: what the BIO last said if it only waits, else how it ended, which is for good. Want of memory
+ * may look like a wait that the BIO knows nothing of, and leave no error either. */
 static int outcome(struct io_channel *c, int n)
 {
     int error = SSL_get_error(c->ssl, n);
 
-    if (error == SSL_ERROR_WANT_READ || error == SSL_ERROR_WANT_WRITE)
+    if ((error == SSL_ERROR_WANT_READ || error == SSL_ERROR_WANT_WRITE) && c->result)
         return c->result;
 
     unsigned long first = ERR_peek_error();
     long          verdict = c->io->tls->settings->verifies ? SSL_get_verify_result(c->ssl) : X509_V_OK;
     if (error == SSL_ERROR_ZERO_RETURN)
         c->failed = IO_CLOSED;
+    else if (was_poor() || (!first && !c->result))
+        c->failed = IO_RESOURCES;
     else if (c->stage == SHAKING && verdict != X509_V_OK)
         c->failed = of_certificate(verdict);
     else if (error == SSL_ERROR_SSL && ERR_GET_LIB(first) == ERR_LIB_SSL)
@@ -269,6 +290,18 @@ static int certificate_asked_for(SSL *ssl, void *nothing)
     (void)nothing;
     c->asked = true;
     return 1; /* what there is to show is shown */
+}
+
+/* SSL has no end of its own to what is none of the application's: while such comes, it reads on, past any deadline. */
+static void message_passes(int sent, int version, int type, const void *bytes, size_t n, SSL *ssl, void *nothing)
+{
+    struct io_channel *c = SSL_get_app_data(ssl);
+
+    (void)version;
+    (void)bytes;
+    (void)n;
+    (void)nothing;
+    c->chatter += c->stage == OPEN && !sent && (type == SSL3_RT_HEADER || type == SSL3_RT_HANDSHAKE);
 }
 
 /* ---- Sessions: a handshake that goes on from one is shorter ---- */
@@ -357,6 +390,7 @@ static int no_passphrase(char *to, int size, int writing, void *context)
     return -1;
 }
 
+/* NULL: there is none, or no other (no_more), or it is not whole. */
 static X509 *read_certificate(BIO *pem, OSSL_LIB_CTX *libctx)
 {
     X509 *certificate = X509_new_ex(libctx, NULL);
@@ -365,6 +399,14 @@ static X509 *read_certificate(BIO *pem, OSSL_LIB_CTX *libctx)
         return certificate;
     X509_free(certificate);
     return NULL;
+}
+
+/* Why nothing was read. A file that is cut off, or damaged in the middle, is not to pass for a shorter one. */
+static bool no_more(void)
+{
+    unsigned long error = ERR_peek_last_error();
+
+    return ERR_GET_LIB(error) == ERR_LIB_PEM && ERR_GET_REASON(error) == PEM_R_NO_START_LINE;
 }
 
 static bool trust(SSL_CTX *context, BIO *pem, OSSL_LIB_CTX *libctx)
@@ -378,7 +420,7 @@ static bool trust(SSL_CTX *context, BIO *pem, OSSL_LIB_CTX *libctx)
         if (!added)
             return false;
     }
-    return n > 0;
+    return n > 0 && no_more();
 }
 
 /* The first is ours, and the others lead from it to somebody who is trusted. */
@@ -393,7 +435,7 @@ static bool show(SSL_CTX *context, BIO *pem, OSSL_LIB_CTX *libctx)
             X509_free(certificate);
             return false;
         }
-    return shows;
+    return shows && no_more();
 }
 
 static bool hold_key(SSL_CTX *context, BIO *pem, OSSL_LIB_CTX *libctx)
@@ -424,16 +466,17 @@ static const char *set_up(SSL_CTX *context, const struct tls_settings *settings,
     SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
     SSL_CTX_sess_set_new_cb(context, session_came);
     SSL_CTX_set_cert_cb(context, certificate_asked_for, NULL);
+    SSL_CTX_set_msg_callback(context, message_passes);
     SSL_CTX_set_verify(context, settings->verifies ? SSL_VERIFY_PEER : SSL_VERIFY_NONE, NULL);
 
     if (!settings->ca)
         SSL_CTX_set_default_verify_paths(context);
     else if (!read_pem(context, settings->ca, settings->ca_len, libctx, trust))
-        return "tls.ca_file: has no certificate in PEM";
+        return "tls.ca_file: has no certificate in PEM, or one that is not whole";
     if (!settings->certificate)
         return NULL;
     if (!read_pem(context, settings->certificate, settings->certificate_len, libctx, show))
-        return "tls.certificate_file: has no certificate in PEM that can be used";
+        return "tls.certificate_file: has no certificate in PEM that can be used, or one that is not whole";
     if (settings->key && !read_pem(context, settings->key, settings->key_len, libctx, hold_key))
         return "tls.key_file: has no private key in PEM that can be read without a passphrase, and is the certificate's";
     if (!settings->key && !read_pem(context, settings->certificate, settings->certificate_len, libctx, hold_key))
@@ -452,7 +495,8 @@ static SSL_CTX *context_new(const struct tls_settings *settings, const char **wr
         SSL_CTX_free(context);
         context = NULL;
     }
-    ERR_clear_error();
+    if (was_poor())
+        *wrong = NULL;
     return context;
 }
 
@@ -494,7 +538,7 @@ static struct io_channel *channel_new(struct io *io, struct io_peer *peer)
     struct io_channel *c = calloc(1, sizeof *c);
     SSL               *ssl = SSL_new(io->tls->context);
     BIO               *bio = BIO_new(io->tls->method);
-    if (!c || !ssl || !bio || !expect(ssl, peer, io->tls->settings->verifies)) {
+    if (!c || !ssl || !bio || !expect(ssl, peer, io->tls->settings->verifies) || !SSL_set_app_data(ssl, c)) {
         ERR_clear_error();
         BIO_free(bio);
         SSL_free(ssl);
@@ -505,7 +549,6 @@ static struct io_channel *channel_new(struct io *io, struct io_peer *peer)
     BIO_set_data(bio, c);
     BIO_set_init(bio, 1);
     SSL_set_bio(ssl, bio, bio);
-    SSL_set_app_data(ssl, c);
     SSL_set_connect_state(ssl);
 
     SSL_SESSION *session = take_session(peer);
@@ -649,6 +692,7 @@ static ptrdiff_t channel_recv(struct io_channel *c, struct io_sock *s, const str
             at += (size_t)got;
             had += (size_t)got;
             c->dry = c->heard = true;
+            c->chatter = 0;
             c->waits = NULL;
         }
     c->more = true;
@@ -800,12 +844,28 @@ static void tls_peer_free(struct io *io, struct io_peer *peer)
     free(peer);
 }
 
-/* An IPv6 address is written without its zone in certificates. */
+static bool is_address(const char *name)
+{
+    unsigned char bytes[sizeof(struct in6_addr)];
+
+    return inet_pton(AF_INET, name, bytes) == 1 || inet_pton(AF_INET6, name, bytes) == 1;
+}
+
+/* As certificates have it: an IPv6 address without its zone, and a name without the dot that says that it is whole. */
+static void trim(char *name)
+{
+    size_t n = strlen(name);
+
+    if (strchr(name, ':'))
+        name[strcspn(name, "%")] = '\0';
+    else if (n > 1 && name[n - 1] == '.')
+        name[n - 1] = '\0';
+}
+
 static struct io_peer *tls_peer(struct io *io, const char *host)
 {
     const struct tls_settings *settings = io->tls->settings;
     struct io_peer            *peer = calloc(1, sizeof *peer);
-    ASN1_OCTET_STRING         *address;
 
     if (!peer)
         return NULL;
@@ -814,12 +874,8 @@ static struct io_peer *tls_peer(struct io *io, const char *host)
         free(peer);
         return NULL;
     }
-    if (strchr(peer->name, ':'))
-        peer->name[strcspn(peer->name, "%")] = '\0';
-    address = a2i_IPADDRESS(peer->name);
-    peer->is_address = address != NULL;
-    ASN1_OCTET_STRING_free(address);
-    ERR_clear_error();
+    trim(peer->name);
+    peer->is_address = is_address(peer->name);
     return peer;
 }
 
@@ -902,6 +958,8 @@ static mend_status load(const mend_tls *from, struct tls_settings *to, char *err
         return refuse(error, error_size, "tls.key_file: is given without a certificate_file");
     if (from->server_name && !*from->server_name)
         return refuse(error, error_size, "tls.server_name: is empty");
+    if (from->server_name && strlen(from->server_name) > TLSEXT_MAXLEN_host_name)
+        return refuse(error, error_size, "tls.server_name: is longer than %d bytes", TLSEXT_MAXLEN_host_name);
     to->verifies = !from->insecure_no_verification;
     if (from->server_name && !(to->server_name = strdup(from->server_name)))
         return no_memory(error, error_size);

@@ -120,13 +120,18 @@ static void its_nodes_are_the_servers(void **state)
     await(has(c, 1), SOON_MS);
     must_be(MEND_MISS, mend_get(c, S("k"), &r), &r);
     assert_string_equal(r.server, b.name);
+
+    memcached_stop(&b); /* the cluster is gone; another of that name counts from the beginning */
+    say_nodes(&e, 1, na);
+    await(strcmp(seen_at(c, 0).name, a.name) == 0 && all_up(c), SOON_MS);
+    must_be(MEND_OK, mend_get(c, S("k"), &r), &r);
+    assert_string_equal(r.server, a.name);
     await(hostile_open(e.hostile) == 0, SOON_MS); /* it asks on a connection of its own, and closes it */
     mend_close(c);
     await(descriptors() <= before, SOON_MS);
     mend_reply_free(&r);
     hostile_stop(e.hostile);
     memcached_stop(&a);
-    memcached_stop(&b);
 }
 
 /* Its nodes are gone, and the endpoint's versions begin anew. */

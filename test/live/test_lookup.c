@@ -22,6 +22,7 @@
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define S(text) mend_str(text)
@@ -634,6 +635,18 @@ static void lookups_are_bounded_in_number(void **state)
     await(state_of(c, 0) == MEND_STATE_UP, SOON_MS);
     key_on(c, m.name, ours, sizeof ours);
     must_be(MEND_OK, mend_set(c, S(ours), S("v"), NULL, &r), &r);
+
+    pid_t child = fork(); /* it has none of these threads, and may have as many of its own */
+    if (child == 0) {
+        int64_t until = now_ms() + SOON_MS;
+        mend_set(c, S(ours), S("v"), NULL, NULL);
+        while (threads() <= 1 + BOUND / 2 && now_ms() < until)
+            pause_ms(1);
+        _exit(threads() <= 1 + BOUND / 2);
+    }
+    int status = -1;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    must(WIFEXITED(status) && WEXITSTATUS(status) == 0, "no lookups in a child: %x", (unsigned)status);
     mend_close(c);
     mend_reply_free(&r);
     memcached_stop(&m);

@@ -181,6 +181,7 @@ static void names_and_addresses(void **state)
     } rows[] = {
         {"DNS:localhost", "localhost", NULL},
         {"DNS:*.cache.example", "127.0.0.1", "a.cache.example"},
+        {"DNS:*.cache.example", "127.0.0.1", "a.cache.example."}, /* it is whole, says the dot, which certificates do not have */
         {"IP:127.0.0.9", "127.0.0.1", "127.0.0.9"},
         {"IP:::9", "localhost", "::9"},
     };
@@ -229,17 +230,36 @@ static void a_certificate_of_ours(void **state)
     unlink(theirs);
 }
 
+/* Copies all of a file but its last bytes behind what is there. */
+static void add_to_file(const char *path, const char *from, size_t less)
+{
+    char   bytes[8192];
+    FILE  *in = fopen(from, "r"), *out = fopen(path, "a");
+    size_t n = fread(bytes, 1, sizeof bytes, in);
+    assert_true(n > less && fwrite(bytes, 1, n - less, out) == n - less);
+    fclose(in);
+    fclose(out);
+}
+
 static void what_is_wrong_with_the_settings(void **state)
 {
-    char *ca = stage.secured.ca_file, *server = stage.secured.server_file, *servers = (char *)"tls://127.0.0.1:1", locked[64], empty[64];
+    static char long_name[257];
+    memset(long_name, 'x', sizeof long_name - 1);
+    char *ca = stage.secured.ca_file, *server = stage.secured.server_file, *servers = (char *)"tls://127.0.0.1:1", locked[64], empty[64], cut[64], cut_chain[64];
     (void)state;
     snprintf(locked, sizeof locked, "%s/locked.pem", stage.secured.directory);
     snprintf(empty, sizeof empty, "%s/empty.pem", stage.secured.directory);
+    snprintf(cut, sizeof cut, "%s/cut.pem", stage.secured.directory);
+    snprintf(cut_chain, sizeof cut_chain, "%s/cut-chain.pem", stage.secured.directory);
     EVP_PKEY *key = EVP_EC_gen("P-256");
     FILE     *file = fopen(locked, "w");
     PEM_write_PrivateKey(file, key, EVP_aes_128_cbc(), (const unsigned char *)"secret", 6, NULL, NULL);
     fclose(file);
     fclose(fopen(empty, "w"));
+    add_to_file(cut, ca, 0);
+    add_to_file(cut, ca, 40);
+    add_to_file(cut_chain, server, 0);
+    add_to_file(cut_chain, ca, 40);
     EVP_PKEY_free(key);
     const struct {
         const char *servers;
@@ -250,14 +270,17 @@ static void what_is_wrong_with_the_settings(void **state)
         {servers, {.ca_file = "/tmp"}, "tls.ca_file: /tmp cannot be read: Is a directory"},
         {servers, {.ca_file = empty}, "tls.ca_file: has no certificate in PEM"},
         {servers, {.ca_file = locked}, "tls.ca_file: has no certificate in PEM"},
+        {servers, {.ca_file = cut}, "tls.ca_file: has no certificate in PEM, or one that is not whole"},
         {servers, {.certificate_file = "/no/such/file"}, "tls.certificate_file: /no/such/file cannot be read"},
         {servers, {.certificate_file = empty}, "tls.certificate_file: has no certificate in PEM"},
+        {servers, {.certificate_file = cut_chain}, "tls.certificate_file: has no certificate in PEM that can be used, or one that is not whole"},
         {servers, {.certificate_file = ca}, "tls.key_file: is not given, and certificate_file has no private key"},
         {servers, {.certificate_file = server, .key_file = "/no/such/file"}, "tls.key_file: /no/such/file cannot be read"},
         {servers, {.certificate_file = server, .key_file = locked}, "tls.key_file: has no private key in PEM that can be read without a passphrase"},
         {servers, {.certificate_file = ca, .key_file = server}, "tls.key_file: has no private key"},
         {servers, {.key_file = server}, "tls.key_file: is given without a certificate_file"},
         {servers, {.server_name = ""}, "tls.server_name: is empty"},
+        {servers, {.server_name = long_name}, "tls.server_name: is longer than 255 bytes"},
         {servers, {.reserved = {[5] = 1}}, "tls.reserved: word 5 is not zero"},
         {"127.0.0.1:1", {.ca_file = ca}, "tls: is given, and no server is listed as tls://"},
     };
@@ -270,6 +293,8 @@ static void what_is_wrong_with_the_settings(void **state)
     assert_int_equal(descriptors(), files);
     unlink(locked);
     unlink(empty);
+    unlink(cut);
+    unlink(cut_chain);
 }
 
 /* ---- Handshakes that come to nothing ----------------------------------------------------------------------------- */
@@ -496,6 +521,87 @@ static void keys_change_under_way(void **state)
     free(value);
 }
 
+/* Faster than they can be read: a connection on which nothing else comes is given up. */
+static void keys_change_without_end(void **state)
+{
+    serve_behind_terminator(0);
+    (void)state;
+    open_client(PATIENT_MS);
+    works();
+    terminator_flood(stage.terminator);
+    int64_t began = now_ms();
+    await(mend_set(stage.c, S("k"), S("v"), NULL, &stage.r) == MEND_OK, SOON_MS);
+    must(now_ms() - began < 2000 + slack_ms(), "%d ms", (int)(now_ms() - began));
+}
+
+/* ---- Want of memory in OpenSSL ------------------------------------------------------------------------------------------- */
+static atomic_long until_failure = -1; /* so many allocations go well yet, then one fails; below 0: none does */
+
+static bool fails(void)
+{
+    return until_failure >= 0 && atomic_fetch_sub(&until_failure, 1) == 0;
+}
+
+static void *poor_malloc(size_t n, const char *file, int line)
+{
+    (void)file;
+    (void)line;
+    return fails() ? NULL : malloc(n);
+}
+
+static void *poor_realloc(void *p, size_t n, const char *file, int line)
+{
+    (void)file;
+    (void)line;
+    return fails() ? NULL : realloc(p, n);
+}
+
+static void poor_free(void *p, const char *file, int line)
+{
+    (void)file;
+    (void)line;
+    free(p);
+}
+
+/* It is never a mistake of the configuration's. */
+static void no_memory_at_open(void **state)
+{
+    (void)state;
+    serve("");
+    mend_config wanted = config(PATIENT_MS);
+    bool        spent = true;
+    for (int n = 0; spent; n += 1 + n / 8) {
+        until_failure = n;
+        mend_status status = mend_open(&wanted, &stage.c, &stage.r);
+        spent = until_failure < 0;
+        until_failure = -1;
+        must(status == MEND_OK || status == MEND_E_MEMORY, "allocation %d: %s", n, stage.r.error);
+        mend_close(stage.c);
+        stage.c = NULL;
+    }
+}
+
+/* Nor the server's fault; and all is well again afterwards. */
+static void no_memory_for_a_connection(void **state)
+{
+    (void)state;
+    serve_behind_proxy();
+    open_client(PATIENT_MS);
+    int blamed = 0, poor = 0;
+    for (int n = 0; n < 60; n++) {
+        until_failure = n;
+        proxy_cut(stage.proxy);
+        for (int64_t until = now_ms() + 20; until_failure >= 0 && now_ms() < until;) {
+            mend_status status = mend_set(stage.c, S("k"), S("v"), NULL, &stage.r);
+            poor += status == MEND_E_MEMORY;
+            blamed += status == MEND_E_TIMEOUT || status == MEND_E_PROTOCOL;
+        }
+        until_failure = -1;
+        await(mend_set(stage.c, S("k"), S("v"), NULL, &stage.r) == MEND_OK, SOON_MS);
+    }
+    must(blamed == 0 && poor > 0, "%d, and %d", blamed, poor);
+}
+
 /* ---- With the application's own OpenSSL ------------------------------------------------------------------------------- */
 static void errors_are_not_mixed_up(void **state)
 {
@@ -577,6 +683,7 @@ static void an_exit_without_a_close(void **state)
 
 int main(void)
 {
+    assert_true(CRYPTO_set_mem_functions(poor_malloc, poor_realloc, poor_free)); /* before OpenSSL's first */
     struct CMUnitTest tests[64] = {
         STAGED(verification_can_be_turned_off),
         STAGED(without_a_ca_file),
@@ -597,6 +704,9 @@ int main(void)
         STAGED(a_new_session_costs_no_connection),
         STAGED(a_byte_that_nobody_asked_for),
         STAGED(keys_change_under_way),
+        STAGED(keys_change_without_end),
+        STAGED(no_memory_at_open),
+        STAGED(no_memory_for_a_connection),
         STAGED(errors_are_not_mixed_up),
         STAGED(a_fork),
         STAGED(an_exit_without_a_close),

@@ -694,6 +694,28 @@ static void *packs_and_unpacks(void *arg)
     return wrong ? text : NULL;
 }
 
+/* Packing counts for a call's time. What there is none for travels as it is. */
+static void packing_keeps_to_the_deadline(void **state)
+{
+    enum { LARGE = 64 * 1024 * 1024, TIMEOUT_MS = 50 };
+    mend_reply r = MEND_REPLY;
+    char      *value = malloc(LARGE);
+    uint32_t   chance = 1;
+    (void)state;
+    for (size_t i = 0; i < LARGE; i++)
+        value[i] = "abcdefgh"[(chance = chance * 1103515245 + 12345) >> 29]; /* three bits a byte, and no easy ones */
+    for (size_t i = 0; i < PRESETS; i++) {
+        if (!built_with(presets[i].compression))
+            continue;
+        mend_client *c = CLIENT(.compression = presets[i].compression, .compress_above_bytes = ABOVE);
+        mend_store   soon = {.call.timeout_ms = TIMEOUT_MS};
+        takes_less_than(TIMEOUT_MS + slack_ms(), assert_int_not_equal(mend_set(c, S("k"), mend_mem(value, LARGE), &soon, &r), MEND_OK));
+        mend_close(c);
+    }
+    free(value);
+    mend_reply_free(&r);
+}
+
 static void threads_share_the_tools(void **state)
 {
     (void)state;
@@ -848,6 +870,7 @@ int main(void)
         cmocka_unit_test(broken_values_are_misses),
         cmocka_unit_test(a_bomb_goes_off_nowhere),
         cmocka_unit_test(memory_runs_out),
+        cmocka_unit_test(packing_keeps_to_the_deadline),
         cmocka_unit_test(threads_share_the_tools),
         cmocka_unit_test(others_read_it_and_are_read),
     };

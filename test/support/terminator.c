@@ -17,7 +17,7 @@
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 
-enum order { NOTHING, GIVE_SESSION, CHANGE_KEYS, BLURT, HANG_UP };
+enum order { NOTHING, GIVE_SESSION, CHANGE_KEYS, FLOOD, BLURT, HANG_UP };
 
 struct terminator {
     SSL_CTX    *context;
@@ -37,7 +37,7 @@ struct connection {
     unsigned           ordered; /* of the last order that it has seen */
 };
 
-enum { LOOK_MS = 2 };
+enum { LOOK_MS = 2, FLOOD_MS = 5000 };
 
 /* What the SSL says that it waits for, or that there is nothing more to do. False: the end. */
 static bool goes_on(struct connection *c, int n)
@@ -81,6 +81,26 @@ static bool from_server(struct connection *c)
     return got > 0 && write_all(c, bytes, (int)got);
 }
 
+static bool new_keys(struct connection *c)
+{
+    int n;
+    SSL_key_update(c->ssl, SSL_KEY_UPDATE_REQUESTED);
+    while ((n = SSL_do_handshake(c->ssl)) != 1)
+        if (!goes_on(c, n))
+            return false;
+    return true;
+}
+
+/* The client's own new keys are read on the way, lest both sides wait. */
+static bool flood(struct connection *c)
+{
+    char nothing;
+    for (int64_t until = now_ms() + FLOOD_MS; now_ms() < until; SSL_peek(c->ssl, &nothing, 1))
+        if (!new_keys(c))
+            return false;
+    return true;
+}
+
 static bool obey(struct connection *c)
 {
     bool well = true;
@@ -98,6 +118,9 @@ static bool obey(struct connection *c)
         SSL_key_update(c->ssl, SSL_KEY_UPDATE_REQUESTED);
         SSL_do_handshake(c->ssl);
         break;
+    case FLOOD:
+        c->t->obeyed++;
+        return flood(c);
     case BLURT:
         well = write_all(c, "E", 1);
         break;
@@ -239,6 +262,11 @@ void terminator_give_sessions(struct terminator *t)
 void terminator_change_keys(struct terminator *t)
 {
     order(t, CHANGE_KEYS);
+}
+
+void terminator_flood(struct terminator *t)
+{
+    order(t, FLOOD);
 }
 
 void terminator_blurt(struct terminator *t)

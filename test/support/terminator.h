@@ -28,6 +28,7 @@ struct terminator_counts terminator_counts(const struct terminator *t);
 /* On every connection, with nothing asked; they return when it is done. TLS 1.3. */
 void terminator_give_sessions(struct terminator *t);
 void terminator_change_keys(struct terminator *t);
+void terminator_flood(struct terminator *t);  /* of such changes, for 5 s: it returns when that has begun */
 void terminator_blurt(struct terminator *t);  /* a byte of the application's */
 void terminator_hang_up(struct terminator *t); /* says goodbye, and closes */
 

@@ -268,7 +268,7 @@ static ptrdiff_t reads(const char *p, size_t n, uint64_t *version, char *into, s
 
 static void a_cluster_is_read_however_it_comes(void **state)
 {
-    static const char config[] = "CONFIG cluster 0 70\r\n12\nn2.example|10.0.0.2|11211 n1.example||5 |10.0.0.3|7 |fe80::1|11211\n\r\nEND\r\n";
+    static const char config[] = "CONFIG cluster 0 79\r\n12\nn2.example|10.0.0.2|11211 n1.example||5 |10.0.0.3|7 |fe80::1|11211 fd::1||9\n\r\nEND\r\n";
     uint64_t version = 0;
     char     answer[256];
     size_t   n = strlen(config);
@@ -277,7 +277,7 @@ static void a_cluster_is_read_however_it_comes(void **state)
         assert_int_equal(reads(config, i, &version, answer, sizeof answer), 0);
     assert_int_equal(reads(config, n, &version, answer, sizeof answer), n);
     assert_int_equal(version, 12);
-    assert_string_equal(answer, "10.0.0.3:7,[fe80::1]:11211,n1.example:5,n2.example:11211");
+    assert_string_equal(answer, "10.0.0.3:7,[fd::1]:9,[fe80::1]:11211,n1.example:5,n2.example:11211");
 }
 
 static void what_is_no_cluster_is_refused(void **state)
@@ -295,6 +295,12 @@ static void what_is_no_cluster_is_refused(void **state)
         "CONFIG cluster 0 3\r\n1\n\n\r\nEND\r\n",      /* no node */
         "CONFIG cluster 0 7\r\n1\na b c\r\nEND\r\n",
         "CONFIG cluster 0 8\r\n1\n||2222\r\nEND\r\n",
+        "CONFIG cluster 0 15\r\n1\ntls://a||2222\r\nEND\r\n", /* no host: */
+        "CONFIG cluster 0 15\r\n1\nunix:/a||2222\r\nEND\r\n",
+        "CONFIG cluster 0 10\r\n1\n/a||2222\r\nEND\r\n",
+        "CONFIG cluster 0 11\r\n1\na=b||2222\r\nEND\r\n",
+        "CONFIG cluster 0 11\r\n1\na*9||2222\r\nEND\r\n",
+        "CONFIG cluster 0 11\r\n1\na,b||2222\r\nEND\r\n",
     };
     uint64_t version;
     char     answer[64];
