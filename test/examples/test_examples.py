@@ -201,6 +201,7 @@ def example_fork():
     before = ask_all('index.html')
     killed = next(iter(before))
     os.kill(killed, signal.SIGKILL)
+    await_fact(lambda: not os.path.exists('/proc/%d' % killed), 'the child to be gone') # else it may take a connection with it
     after = ask_all('index.html')
     assert killed not in after and len(set(before) & set(after)) == 3, (before, after)
     await_fact(lambda: count_all('index.html'), 'the new child to count')
