@@ -218,7 +218,7 @@ def bounds_section(f):
     told = [f'{n} {placement}: {bare:.2f} (mend {ours:.2f})' for n, placement, bare, ours in crowd if bare and ours]
     lines = []
     if told:
-        lines.append('- *Sharing.* `crowd` lets threads share a connection and does nothing else: no deadline, no check, no key in the '
+        lines.append('- *Sharing.* `crowd` lets threads share a connection and does nothing else: they sleep with a deadline, but there is no check, and no key in the '
                      'answer. By CPU, against a socket per thread: ' + ', '.join(told) + '.')
     calls = count(f, 'system_calls', 'get_hit', 16, client='crowd')
     if calls:
