@@ -41,7 +41,8 @@ struct multi {
     struct answer       *answers;
     struct home         *homes; /* by key, in the order given */
     struct buf          *packed; /* values of a set or a fetch, as they travel; by key; NULL: this client packs none */
-    struct want         *wants; /* grouped by server */
+    struct want         *wants; /* grouped by server; at the end, those whose server was not to be asked */
+    size_t               want_count, turned_away;
     struct part         *parts;
     size_t               part_count;
     struct link        **links;
@@ -301,6 +302,7 @@ static bool prepare(struct multi *m, size_t n, size_t key_bytes)
     if (!buf_reserve(scratch, n * a_key + servers * a_server + key_bytes + slack))
         return false;
     m->wants = carve(scratch, n, sizeof *m->wants);
+    m->want_count = n;
     m->homes = carve(scratch, n, sizeof *m->homes);
     m->parts = carve(scratch, servers, sizeof *m->parts);
     m->links = carve(scratch, servers, sizeof *m->links);
@@ -412,9 +414,10 @@ static void deal_one(struct multi *m, const struct source *from, size_t i)
             answer_fail(into, MEND_EXISTS, "");
         else
             m->parts[home->server].end++;
-        if (into->done)
+        if (into->done) {
+            m->wants[m->want_count - ++m->turned_away] = (struct want){.into = into};
             stats_count(stats_tally(&route.asked->stats, m->call.pin), stats_operation[verb_at(m, i)], into->status, 1);
-        else if (route.asked != route.home)
+        } else if (route.asked != route.home)
             stats_add(&route.home->stats.gutter_calls, 1);
     }
 }
@@ -543,6 +546,10 @@ static void name_servers(struct multi *m, mend_replies *rs)
             buf_add(names, m->parts[i].server->spec->name, strlen(m->parts[i].server->spec->name) + 1);
         for (; k < m->parts[i].end; k++)
             rs->at[m->wants[k].into - m->answers].server = name;
+    }
+    for (size_t k = m->want_count - m->turned_away; k < m->want_count; k++) {
+        size_t i = (size_t)(m->wants[k].into - m->answers);
+        multi_asked(rs, i, m->parts[m->homes[i].server].server);
     }
 }
 

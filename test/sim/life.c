@@ -36,6 +36,7 @@ struct watched { /* a server, as the oracle of times sees it */
     bool     classic;          /* it was taken for a classic one at some time: there are no leases then */
     uint64_t accepted;         /* so many overflows of its journal were accepted... */
     nstime   accepted_at;      /* ...as it was last then */
+    mend_calls told; /* what calls for keys said of it, as its statistics should */
 };
 
 struct life_now {
@@ -67,7 +68,7 @@ struct life_now {
     int            memory_left; /* allocations until there is no more memory at all; below 0: nothing of the kind */
     size_t         memory, memory_most, blocks;
     unsigned       ended;
-    uint64_t       calls;
+    uint64_t       calls, asked_all; /* asked_all: those of every server, ping and flush_all */
     int            zombie_ms, journal_keys_max, resolve_s;
     int64_t        journal_bytes_max;
     mend_on_overflow on_overflow;
@@ -843,6 +844,17 @@ static void check_time(struct caller *c, const struct span *s, const char *what)
         dream_fail(l->dream, "%s took %.3f ms, and its deadline was %.3f", what, (double)took / 1e6, (double)most / 1e6);
 }
 
+/* What the statistics are to say. */
+static void note_told(struct life_now *l, const mend_reply *r, unsigned key)
+{
+    unsigned server = server_of_reply(l, r);
+
+    if (key == ORACLE_KEYS)
+        l->asked_all++;
+    else if (server < l->servers)
+        ++*(r->status < 0 ? &l->at[server].told.failed[-r->status] : &l->at[server].told.answered[r->status]);
+}
+
 static void check_reply(struct caller *c, const mend_reply *r, const struct span *s, const char *what, unsigned key, bool single)
 {
     struct life_now *l = c->life;
@@ -856,6 +868,7 @@ static void check_reply(struct caller *c, const mend_reply *r, const struct span
     check_healthy(l, r, s, key);
     if (key < ORACLE_KEYS && !l->gutters && server_of_reply(l, r) < l->servers && server_of_reply(l, r) != s->home[key])
         dream_fail(l->dream, "%s of key %u went to %s, and its home was %s", what, key, r->server, net_name(l->net, s->home[key]));
+    note_told(l, r, key);
     if (!single)
         return;
     note_outcome(l, r, s);
@@ -1345,6 +1358,45 @@ static void all_made_up_for(const mend_server *s, void *arg)
                    s->journal_keys, s->name);
 }
 
+/* What the statistics say of calls is what callers were told. A fetch asks, stores and deletes of its own accord, and a reply
+ * that there is no memory for does not name its server, so that they may say more; of a server that left and came back they begin
+ * anew, and may say less. */
+static void compare(struct life_now *l, const char *server, const char *outcome, int status, uint64_t counted, uint64_t told)
+{
+    if ((counted < told && !l->changes) || (counted > told && !l->loads && !l->memory_fails))
+        dream_fail(l->dream, "of %s %llu calls %s %d, and the statistics say %llu", server, (unsigned long long)told, outcome, status, (unsigned long long)counted);
+}
+
+static void adds_up(const mend_server_stats *s, void *arg)
+{
+    struct life_now  *l = arg;
+    const char       *name = s->server->name;
+    const mend_calls *told = &l->at[server_named(l, name)].told;
+    mend_calls        counted = {0};
+    uint64_t          all = 0, of_all = 0, timed = 0;
+
+    for (int k = 0; k < 16; k++) {
+        for (unsigned o = 0; o < s->operations; o++) {
+            const mend_calls *calls = &s->calls[o];
+            all += calls->answered[k] + calls->failed[k];
+            if (o == MEND_OPERATION_PING || o == MEND_OPERATION_FLUSH) {
+                of_all += calls->answered[k] + calls->failed[k];
+            } else {
+                counted.answered[k] += calls->answered[k];
+                counted.failed[k] += calls->failed[k];
+            }
+        }
+        compare(l, name, "answered", k, counted.answered[k], told->answered[k]);
+        compare(l, name, "failed by", -k, counted.failed[k], told->failed[k]);
+    }
+    if (of_all > l->asked_all || (of_all < l->asked_all && !l->changes && !l->poor))
+        dream_fail(l->dream, "%llu calls asked all servers, and of %s the statistics say %llu", (unsigned long long)l->asked_all, name, (unsigned long long)of_all);
+    for (size_t i = 0; i < s->buckets; i++)
+        timed += s->latency[i].count;
+    if (timed > all)
+        dream_fail(l->dream, "%llu calls asked %s, and %llu are timed", (unsigned long long)all, name, (unsigned long long)timed);
+}
+
 static nstime later_of(nstime a, nstime b)
 {
     return a > b ? a : b;
@@ -1496,6 +1548,7 @@ static void life_main(void *arg)
     pause_until(l, later_of(l->calm_at, later_of(l->lost_latest, l->stalled_last)) + making_up(l));
     mend_servers(l->client, all_up, l);
     mend_servers(l->client, all_made_up_for, l);
+    mend_stats(l->client, adds_up, l);
     struct life *life = atomic_load(&l->client->life);
     if (atomic_load(&life->server_count) != l->servers)
         dream_fail(l->dream, "%u servers are in the list, and %zu are not freed", l->servers, atomic_load(&life->server_count));
