@@ -242,6 +242,14 @@ static bool more(struct raw *r)
     }
 }
 
+/* Whatever it is, a terminal only shows it. */
+static void make_printable(char *line)
+{
+    for (; *line; line++)
+        if (*line < ' ' || *line > '~')
+            *line = '?';
+}
+
 char *raw_line(struct raw *r)
 {
     char *end;
@@ -255,6 +263,7 @@ char *raw_line(struct raw *r)
     *end = '\0';
     if (end > line && end[-1] == '\r')
         end[-1] = '\0';
+    make_printable(line);
     return line;
 }
 

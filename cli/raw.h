@@ -35,7 +35,8 @@ void raw_close(struct raw *r);
 
 bool raw_say(struct raw *r, const char *text);
 
-/* The next line without its end, until the next call; NULL after a failure. */
+/* The next line without its end, until the next call; NULL after a failure. What is not printable ASCII is '?' in it: whoever
+ * speaks there may be hostile, and lines end on terminals. */
 char *raw_line(struct raw *r);
 
 /* Is it a memcached's way to say no (ERROR, CLIENT_ERROR why, SERVER_ERROR why)? Then r->error is set to that. */

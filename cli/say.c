@@ -132,7 +132,9 @@ const char *say_seconds(char words[WORDS_MAX], int64_t ms)
 {
     double s = (double)ms / 1e3;
 
-    if (s < 9.95)
+    if (ms < 100)
+        snprintf(words, WORDS_MAX, "%d ms", (int)ms);
+    else if (s < 9.95)
         snprintf(words, WORDS_MAX, "%.1f s", s);
     else if (s < 120)
         snprintf(words, WORDS_MAX, "%.0f s", s);
@@ -187,12 +189,26 @@ void json_real(json_object *to, const char *name, double number, int digits)
     json_object_object_add(to, name, json_object_new_double_s(number, text));
 }
 
+/* What json-c leaves as it is, and a terminal may obey: DEL, and the control characters beyond ASCII. */
+static void put_json(const char *text, size_t n)
+{
+    const unsigned char *at = (const unsigned char *)text, *end = at + n;
+
+    for (; at < end; at++)
+        if (*at == 0x7f)
+            fputs("\\u007f", stdout);
+        else if (*at == 0xc2 && at[1] < 0xa0)
+            printf("\\u%04x", *++at);
+        else
+            putchar_unlocked(*at);
+}
+
 void json_line(json_object *object)
 {
     size_t      length;
     const char *text = json_object_to_json_string_length(object, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE, &length);
     flockfile(stdout);
-    fwrite(text, 1, length, stdout);
+    put_json(text, length);
     putchar('\n');
     funlockfile(stdout);
     json_object_put(object);

@@ -28,7 +28,7 @@ enum { WORDS_MAX = 32 };
 const char *say_bytes(char words[WORDS_MAX], double bytes);  /* "12.3 MB": powers of ten */
 const char *say_count(char words[WORDS_MAX], uint64_t n);    /* "12,345" */
 const char *say_brief(char words[WORDS_MAX], double n);      /* in 5 columns: "999", "12.3k", "1.2M" */
-const char *say_seconds(char words[WORDS_MAX], int64_t ms);  /* "0.4 s", "12 s", "3 min", "5 h", "9 d" */
+const char *say_seconds(char words[WORDS_MAX], int64_t ms);  /* "17 ms", "0.4 s", "12 s", "3 min", "5 h", "9 d" */
 
 /* A field of bytes: as a string if they are UTF-8, else as NAME_base64. */
 void json_bytes(json_object *to, const char *name, mend_bytes bytes);

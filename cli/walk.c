@@ -41,6 +41,12 @@ static bool parse(struct walk_item *item, char *line, char *key, size_t room)
     return true;
 }
 
+/* A server that hangs is found out within the timeout of a call: a crawl may take longer to say its first word. */
+static bool answers(struct raw *raw)
+{
+    return raw_say(raw, "version\r\n") && raw_line(raw);
+}
+
 static char *ask(struct raw *raw, const char *question)
 {
     raw->deadline_ns = raw_deadline(PATIENCE_MS);
@@ -105,7 +111,7 @@ bool walk(const struct cli *cli, const char *server, walk_each *each, void *cont
 
     if (!raw || !list)
         fail(UNAVAILABLE, "no place for a list of keys: %s", strerror(errno));
-    bool listed = raw_open(raw, server, &cli->config, raw_deadline(cli->config.timeout_ms)) && put_aside(raw, list);
+    bool listed = raw_open(raw, server, &cli->config, raw_deadline(cli->config.timeout_ms)) && answers(raw) && put_aside(raw, list);
     raw_close(raw);
     if (fflush(list) != 0 || ferror(list))
         fail(USAGE, "no place for a list of keys: %s", strerror(errno));
