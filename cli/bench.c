@@ -146,6 +146,7 @@ static mend_status for_all_keys(struct bench *b, bool store)
     mend_item    items[BATCH];
     mend_replies rs = MEND_REPLIES;
     mend_status  worst = MEND_OK;
+    char         error[CLI_ERROR];
     size_t       each = BATCH * (size_t)b->o.size_bytes > (1 << 20) ? 1 : BATCH; /* of large values one, so that it is within the timeout */
 
     for (uint64_t from = 0, n; from < b->o.keys && !(store && interrupted()) && worst >= 0; from += n) {
@@ -156,7 +157,7 @@ static mend_status for_all_keys(struct bench *b, bool store)
         worst = store ? mend_set_multi(b->cli->client, items, n, &rs) : mend_delete_multi(b->cli->client, keys, n, NULL);
         for (size_t i = 0; store && i < rs.count; i++) {
             if (rs.at[i].status < 0)
-                fail(UNAVAILABLE, "bench: its keys can't be stored: %s: %s", rs.at[i].server, rs.at[i].error);
+                fail(UNAVAILABLE, "bench: its keys can't be stored: %s: %s", rs.at[i].server, cli_error_of(b->cli->client, &rs.at[i], error));
             if (rs.at[i].status > 0)
                 fail(REFUSED, "bench: its keys can't be stored: %s: %s", rs.at[i].server, mend_status_text(rs.at[i].status));
         }

@@ -49,8 +49,16 @@ mend_client *cli_client(struct cli *cli);
 /* A client of that one server of the list, by its name in mend_servers, with all else the same. */
 mend_client *cli_client_of(const struct cli *cli, const char *server);
 
-/* The names of all servers, in the order of the list, each once; n of them. They live as long as the process. */
+/* The names of all servers, in the order of the list, each once; n of them, at least one: if none is found it ends. They live as
+ * long as the process. */
 const char *const *cli_servers(struct cli *cli, size_t *n);
+
+/* Waits until each server's first trial has said whether it is up, for a moment at most: after a call that has waited already. */
+void cli_await_verdicts(mend_client *client);
+
+/* Why a call failed (status < 0), in words: of a server that is down those of mend_servers, since the reply's are always the same. */
+enum { CLI_ERROR = 200 };
+const char *cli_error_of(mend_client *client, const mend_reply *r, char text[CLI_ERROR]);
 
 int cli_exit_of(mend_status status);
 int cli_worse(int a, int b);

@@ -96,7 +96,7 @@ struct dump {
     const char *server;
 
     uint64_t dumped, dumped_bytes, skipped, elsewhere, gone, failed;
-    char     error[200];
+    char     error[CLI_ERROR + 64]; /* "": none */
 };
 
 static int64_t stat_number(json_object *stats, const char *name)
@@ -132,9 +132,11 @@ static bool look(struct dump *d, const char *server)
 
 static void take(struct dump *d, size_t i, const mend_reply *r)
 {
+    char error[CLI_ERROR];
+
     if (r->status < 0 && r->status != MEND_E_ARGUMENT) {
-        d->failed++;
-        snprintf(d->error, sizeof d->error, "%s: %s", r->server, r->error);
+        if (d->failed++ == 0)
+            snprintf(d->error, sizeof d->error, "%s: %s", r->server, cli_error_of(d->cli->client, r, error));
     } else if (strcmp(r->server, d->server) != 0) {
         d->elsewhere++;
     } else if (r->status != MEND_OK) {

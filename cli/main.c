@@ -11,8 +11,14 @@
 #include <string.h>
 
 #include "cli.h"
+#include "demo/clock.h"
 #include "say.h"
 #include "settings.h"
+
+enum {
+    LOOK_MS = 5,      /* from one look at mend_servers to the next, while something is waited for */
+    VERDICT_MS = 200, /* a call's deadline and that of the first trial are the same: the healer may be so late to say what came of it */
+};
 
 /* ---- The options ------------------------------------------------------------------ */
 
@@ -187,12 +193,12 @@ static void take(struct cli *cli, struct given *given, int letter, const char *v
     case 'V': given->version = true; break;
     case 't':
         o->ttl = true;
-        o->ttl_s = settings_duration_ms("--ttl", value, 1000) / 1000;
+        o->ttl_s = (settings_duration_ms("--ttl", value, 1000) + 999) / 1000; /* memcached counts seconds, and 0 is for ever */
         break;
     case 'f': o->flags = (uint32_t)settings_number("--flags", value, 0, UINT32_MAX); break;
     case 'I':
         o->create = true;
-        o->initial = (uint64_t)settings_number("--initial", value, 0, INT64_MAX);
+        o->initial = settings_unsigned("--initial", value);
         break;
     case 'n': o->count = (uint64_t)settings_number("--count", value, 1, INT64_MAX); break;
     case 'i':
@@ -330,10 +336,61 @@ static void note_name(const mend_server *server, void *context)
 
 const char *const *cli_servers(struct cli *cli, size_t *n)
 {
+    int64_t until_ns = clock_now() + MS(cli->config.timeout_ms);
+
     if (!cli->servers)
         mend_servers(cli_client(cli), note_name, cli);
+    while (!cli->servers && clock_now() < until_ns) { /* dns:// and cluster:// are to be found out first */
+        clock_sleep_until(clock_now() + MS(LOOK_MS));
+        mend_servers(cli->client, note_name, cli);
+    }
+    if (!cli->servers)
+        fail(UNAVAILABLE, "no server was found: nobody said in time what %s stands for", cli->config.servers);
     *n = cli->servers_count;
     return cli->servers;
+}
+
+/* ---- Why a server is down ------------------------------------------------------------------------ */
+
+static void note_new(const mend_server *server, void *any)
+{
+    *(bool *)any |= server->state == MEND_STATE_NEW;
+}
+
+void cli_await_verdicts(mend_client *client)
+{
+    int64_t until_ns = clock_now() + MS(VERDICT_MS);
+
+    for (bool any = true; any && clock_now() < until_ns;) {
+        any = false;
+        mend_servers(client, note_new, &any);
+        if (any)
+            clock_sleep_until(clock_now() + MS(LOOK_MS));
+    }
+}
+
+struct why {
+    const char *server;
+    char       *text;
+};
+
+static void note_why(const mend_server *server, void *context)
+{
+    struct why *why = context;
+    if (strcmp(server->name, why->server) == 0)
+        snprintf(why->text, CLI_ERROR, "%s", server->why);
+}
+
+const char *cli_error_of(mend_client *client, const mend_reply *r, char text[CLI_ERROR])
+{
+    text[0] = '\0';
+    if (r->status == MEND_E_DOWN) {
+        cli_await_verdicts(client);
+        mend_servers(client, note_why, &(struct why){r->server, text});
+    }
+    if (!text[0])
+        snprintf(text, CLI_ERROR, "%s", r->error);
+    return text;
 }
 
 int cli_exit_of(mend_status status)

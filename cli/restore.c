@@ -32,14 +32,14 @@ struct restore {
     int64_t       offset, stored_to; /* how far it was read, and stored */
 
     uint64_t restored, expired, kept, refused, failed;
-    char     error[200];
+    char     error[CLI_ERROR + 64]; /* "": none */
 };
 
 /* ---- A batch ------------------------------------------------------------------------- */
 
 static void note(struct restore *s, const struct record *record, const mend_reply *r)
 {
-    char shown[KEY_SHOWN];
+    char shown[KEY_SHOWN], error[CLI_ERROR];
 
     if (r->status == MEND_OK) {
         s->restored++;
@@ -50,8 +50,8 @@ static void note(struct restore *s, const struct record *record, const mend_repl
         if (!s->cli->opt.quiet && !s->cli->opt.json)
             warn("restore: %s: %s", key_shown(shown, mend_mem(record->key, record->key_len)), r->status > 0 ? mend_status_text(r->status) : r->error);
     } else {
-        s->failed++;
-        snprintf(s->error, sizeof s->error, "%s: %s", r->server, r->error);
+        if (s->failed++ == 0)
+            snprintf(s->error, sizeof s->error, "%s: %s", r->server, cli_error_of(s->cli->client, r, error));
     }
 }
 
@@ -129,6 +129,8 @@ static enum record_read read_all(struct restore *s)
     while (read == RECORD_READ && !s->failed && !interrupted()) {
         struct record *record = &s->batch[s->n];
         read = record_read(record, s->file, &s->offset);
+        if (ferror(s->file) && !interrupted())
+            snprintf(s->error, sizeof s->error, "can't be read: %s", strerror(errno));
         if (read == RECORD_READ) {
             s->n++;
             s->bytes += record->value_len;
@@ -194,11 +196,11 @@ static void sum_up(const struct restore *s)
 
 static int verdict(struct restore *s, enum record_read read)
 {
-    if (s->failed)
+    if (s->failed || interrupted())
         return UNAVAILABLE;
     if (read == RECORD_BAD)
         snprintf(s->error, sizeof s->error, "is no dump from byte %" PRId64 " on", s->offset);
-    if (read == RECORD_CUT || read == RECORD_MISSING)
+    if (!*s->error && (read == RECORD_CUT || read == RECORD_MISSING))
         snprintf(s->error, sizeof s->error, "the dump is not complete: what it has was stored");
     if (*s->error)
         return USAGE;

@@ -34,7 +34,7 @@ struct visit {
     mend_client *client; /* of ping: of this server alone */
     int64_t      took_ns;
     mend_status  status;
-    char         error[200]; /* "": none */
+    char         error[CLI_ERROR]; /* "": none */
     json_object *stats;
 };
 
@@ -63,18 +63,11 @@ static void visit_all(struct visit *all, size_t n, void *(*each)(void *))
 
 /* ---- ping -------------------------------------------------------------------------------------- */
 
-static void note_why(const mend_server *server, void *context)
-{
-    struct visit *v = context;
-    snprintf(v->error, sizeof v->error, "%s", server->why);
-}
-
 static void *ping(void *visit)
 {
     struct visit *v = visit;
     mend_reply    r = MEND_REPLY;
 
-    v->error[0] = '\0';
     if (!v->client) {
         v->client = cli_client_of(v->cli, v->server);
         mend_ping(v->client, &r); /* connects: that is not what a call takes */
@@ -82,10 +75,8 @@ static void *ping(void *visit)
     int64_t began_ns = clock_now();
     v->status = mend_ping(v->client, &r);
     v->took_ns = clock_now() - began_ns;
-    if (v->status == MEND_E_DOWN)
-        mend_servers(v->client, note_why, v);
-    if (v->status < 0 && !v->error[0])
-        snprintf(v->error, sizeof v->error, "%s", r.error);
+    if (v->status < 0)
+        cli_error_of(v->client, &r, v->error);
     mend_reply_free(&r);
     return NULL;
 }
@@ -186,7 +177,8 @@ int run_servers(struct cli *cli, int argc, char **argv)
     struct listing     l = {.cli = cli, .width = name_width(names, n)};
 
     (void)argc, (void)argv;
-    mend_ping(cli_client(cli), NULL); /* waits for each one's first verdict */
+    mend_ping(cli_client(cli), NULL);
+    cli_await_verdicts(cli->client);
     if (!cli->opt.json)
         printf("%s%-*s  %-8s  weight  %-8s  why%s\n", say_ink(stdout, "\033[2m"), l.width, "server", "state", "protocol", say_ink(stdout, "\033[0m"));
     mend_servers(cli->client, list, &l);
@@ -343,19 +335,22 @@ static void ask_whether(struct cli *cli)
 int run_flush(struct cli *cli, int argc, char **argv)
 {
     mend_reply r = MEND_REPLY;
+    char       error[CLI_ERROR] = "";
 
     (void)argc, (void)argv;
     if (!cli->opt.yes)
         ask_whether(cli);
     mend_status status = mend_flush_all(cli_client(cli), &r);
+    if (status < 0)
+        cli_error_of(cli->client, &r, error);
     if (cli->opt.json) {
         json_object *line = json_object_new_object();
         json_text(line, "status", mend_status_name(status));
         json_text(line, "server", r.server);
-        json_text(line, "error", r.error);
+        json_text(line, "error", error);
         json_line(line);
     } else if (status < 0) {
-        warn("flush: %s: %s; what other servers there are has been flushed if they answered", r.server, r.error);
+        warn("flush: %s: %s; other servers that answered are flushed", r.server, error);
     }
     mend_reply_free(&r);
     return cli_exit_of(status);

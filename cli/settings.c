@@ -33,6 +33,17 @@ int64_t settings_number(const char *what, const char *text, int64_t min, int64_t
     return n;
 }
 
+uint64_t settings_unsigned(const char *what, const char *text)
+{
+    char *end;
+
+    errno = 0;
+    unsigned long long n = strtoull(text, &end, 10);
+    if (text[0] < '0' || text[0] > '9' || *end || errno)
+        fail(USAGE, "%s: \"%s\" is not a number of 64 bits", what, text);
+    return n;
+}
+
 int64_t settings_duration_ms(const char *what, const char *text, int64_t unit_ms)
 {
     static const struct {
@@ -41,15 +52,16 @@ int64_t settings_duration_ms(const char *what, const char *text, int64_t unit_ms
     } units[] = {{"ms", 1}, {"s", 1000}, {"m", 60000}, {"h", 3600000}, {"d", 86400000}};
     char  *end;
     double n = strtod(text, &end);
+    bool   known = !*end;
 
-    if (end == text || !(n >= 0) || n > 1e12)
+    for (size_t i = 0; i < sizeof units / sizeof *units && !known; i++) {
+        known = strcmp(end, units[i].suffix) == 0;
+        unit_ms = known ? units[i].ms : unit_ms;
+    }
+    if (!known || end == text || end != text + strspn(text, "0123456789.") || n > 1e12) /* strtod would take "0x10" and "1e3", too */
         fail(USAGE, "%s: \"%s\" is not a time: say 90, 500ms, 90s, 15m, 2h or 7d", what, text);
-    if (!*end)
-        return (int64_t)(n * (double)unit_ms);
-    for (size_t i = 0; i < sizeof units / sizeof *units; i++)
-        if (strcmp(end, units[i].suffix) == 0)
-            return (int64_t)(n * (double)units[i].ms);
-    fail(USAGE, "%s: \"%s\" is not a time: say 90, 500ms, 90s, 15m, 2h or 7d", what, text);
+    double ms = n * (double)unit_ms;
+    return ms > 0 && ms < 1 ? 1 : (int64_t)ms; /* what is short is not nothing, which may stand for ever */
 }
 
 /* Texts that live until the process ends: a file's line does not. */

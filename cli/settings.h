@@ -28,6 +28,9 @@ void settings_read(struct cli *cli, const char *file);
 /* A decimal number in [min, max], or it ends with a line that begins with `what`. */
 int64_t settings_number(const char *what, const char *text, int64_t min, int64_t max);
 
+/* A decimal number of 64 bits without a sign, or the same. */
+uint64_t settings_unsigned(const char *what, const char *text);
+
 /* "90", "90s", "15m", "2h", "7d", "500ms" in milliseconds; a number alone counts `unit_ms`. */
 int64_t settings_duration_ms(const char *what, const char *text, int64_t unit_ms);
 

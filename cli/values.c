@@ -13,27 +13,6 @@
 
 /* ---- What came of a call --------------------------------------------------------------- */
 
-struct why {
-    const char *server;
-    char        text[200];
-};
-
-static void note_why(const mend_server *server, void *context)
-{
-    struct why *why = context;
-    if (strcmp(server->name, why->server) == 0)
-        snprintf(why->text, sizeof why->text, "%s", server->why);
-}
-
-/* A reply's words; of a server that is down those that mend_servers has, since the reply's are always the same. */
-static const char *error_of(struct cli *cli, const mend_reply *r, struct why *why)
-{
-    *why = (struct why){.server = r->server};
-    if (r->status == MEND_E_DOWN)
-        mend_servers(cli->client, note_why, why);
-    return why->text[0] ? why->text : r->error;
-}
-
 /* What the server said no with; of a store that was not done, why that was. */
 static const char *refusal(const struct cli *cli, mend_status status)
 {
@@ -44,27 +23,26 @@ static const char *refusal(const struct cli *cli, mend_status status)
 
 static void tell(struct cli *cli, mend_bytes key, const mend_reply *r)
 {
-    struct why why;
-    char       shown[KEY_SHOWN];
+    char error[CLI_ERROR], shown[KEY_SHOWN];
 
     key_shown(shown, key);
     if (r->status > 0 && !cli->opt.quiet)
         warn("%s %s: %s", cli->command, shown, refusal(cli, r->status));
     if (r->status < 0)
-        warn("%s %s: %s%s%s%s", cli->command, shown, r->server, *r->server ? ": " : "", error_of(cli, r, &why),
+        warn("%s %s: %s%s%s%s", cli->command, shown, r->server, *r->server ? ": " : "", cli_error_of(cli->client, r, error),
              r->maybe_applied ? " (it may have been done)" : "");
 }
 
 static json_object *tell_json(struct cli *cli, mend_bytes key, const mend_reply *r)
 {
     json_object *line = json_object_new_object();
-    struct why   why;
+    char         error[CLI_ERROR];
 
     json_bytes(line, "key", key);
     json_text(line, "status", mend_status_name(r->status));
     json_text(line, "server", r->server);
     if (r->status < 0) {
-        json_text(line, "error", error_of(cli, r, &why));
+        json_text(line, "error", cli_error_of(cli->client, r, error));
         json_object_object_add(line, "maybe_applied", json_object_new_boolean(r->maybe_applied));
     }
     return line;
@@ -205,20 +183,9 @@ int run_prepend(struct cli *cli, int argc, char **argv)
     return store(cli, argv[0], second(argc, argv), mend_prepend, 0);
 }
 
-static uint64_t number_of(const char *what, const char *text)
-{
-    char *end;
-
-    errno = 0;
-    uint64_t n = strtoull(text, &end, 10);
-    if (text[0] < '0' || text[0] > '9' || *end || errno)
-        fail(USAGE, "%s: \"%s\" is not a number of 64 bits", what, text);
-    return n;
-}
-
 int run_cas(struct cli *cli, int argc, char **argv)
 {
-    uint64_t cas = number_of("CAS", argv[1]);
+    uint64_t cas = settings_unsigned("CAS", argv[1]);
 
     if (cas == 0)
         fail(USAGE, "CAS: 0 is none: `mend get --json %s` says what it is", argv[0]);
@@ -283,7 +250,7 @@ static int count(struct cli *cli, int argc, char **argv, count_call *call)
 {
     mend_reply r = MEND_REPLY;
     mend_count how = {.create = cli->opt.create, .initial = cli->opt.initial, .ttl_s = cli->opt.ttl_s};
-    uint64_t   delta = argc > 1 ? number_of("BY", argv[1]) : 1;
+    uint64_t   delta = argc > 1 ? settings_unsigned("BY", argv[1]) : 1;
 
     if (call(cli_client(cli), mend_str(argv[0]), delta, &how, &r) != MEND_OK)
         return finish(cli, mend_str(argv[0]), &r);

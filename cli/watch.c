@@ -23,10 +23,15 @@ struct watch {
     struct cli     *cli;
     pthread_mutex_t printing; /* a line at a time; guards left */
     uint64_t        left;     /* lines to print yet; 0: no more */
-    mend_state     *seen;     /* of each server, where since is not 0 */
-    bool           *told;
-    size_t          next; /* server that mend_servers tells of */
+    struct seen    *seen;     /* servers, in the order in which mend_servers first told of them */
+    size_t          count;
+    size_t          next;     /* where the next that it tells of most likely is */
     int64_t         interval_ns;
+};
+
+struct seen {
+    char      *name;
+    mend_state state;
 };
 
 /* For programs with the zone, for files with the day, on a terminal without, for there is little room. */
@@ -109,20 +114,37 @@ static void on_event(const mend_event *event, void *context)
 
 /* ---- States --------------------------------------------------------------------------------- */
 
+/* Where lists are found out (dns://, cluster://) servers come and go. One that is new here begins as NEW. */
+static struct seen *seen_of(struct watch *w, const char *name)
+{
+    for (size_t n = 0; n < w->count; n++) {
+        size_t i = (w->next + n) % w->count;
+        if (strcmp(w->seen[i].name, name) == 0) {
+            w->next = i + 1;
+            return &w->seen[i];
+        }
+    }
+    w->seen = reallocarray(w->seen, w->count + 1, sizeof *w->seen);
+    struct seen *seen = w->seen ? &w->seen[w->count++] : NULL;
+    if (!seen || !(seen->name = strdup(name)))
+        fail(UNAVAILABLE, "out of memory");
+    seen->state = MEND_STATE_NEW;
+    return seen;
+}
+
 static void look_at(const mend_server *s, void *context)
 {
     struct watch *w = context;
-    size_t        i = w->next++;
-    mend_state    was = w->seen[i], is = s->state == MEND_STATE_TRIAL ? MEND_STATE_DOWN : s->state;
+    struct seen  *seen = seen_of(w, s->name);
+    mend_state    was = seen->state, is = s->state == MEND_STATE_TRIAL ? MEND_STATE_DOWN : s->state;
 
-    if (w->told[i] && was == is)
+    if (was == is)
         return;
-    if (is == MEND_STATE_UP && !(w->told[i] && was == MEND_STATE_DOWN))
+    if (is == MEND_STATE_UP && was != MEND_STATE_DOWN)
         print(w, s, "up", say_state_ink(is), "", -1);
     if (is == MEND_STATE_DOUBTFUL)
         print(w, s, "doubtful", say_state_ink(is), s->why, -1);
-    w->seen[i] = is;
-    w->told[i] = true;
+    seen->state = is;
 }
 
 static void *ask_all(void *watch)
@@ -144,16 +166,10 @@ static bool more(struct watch *w)
     return left && !interrupted() && !ferror(stdout);
 }
 
-static void count_one(const mend_server *server, void *n)
-{
-    (void)server;
-    ++*(size_t *)n;
-}
-
 int run_watch(struct cli *cli, int argc, char **argv)
 {
     struct watch w = {.cli = cli, .left = cli->opt.count ? cli->opt.count : UINT64_MAX, .printing = PTHREAD_MUTEX_INITIALIZER};
-    size_t       n = 0;
+    size_t       n;
     pthread_t    asking;
 
     (void)argc, (void)argv;
@@ -161,11 +177,9 @@ int run_watch(struct cli *cli, int argc, char **argv)
     cli->config.on_event = on_event;
     cli->config.on_event_context = &w;
     interrupt_catch();
-    mend_servers(cli_client(cli), count_one, &n);
-    w.seen = calloc(n, sizeof *w.seen);
-    w.told = calloc(n, sizeof *w.told);
-    if (!w.seen || !w.told || pthread_create(&asking, NULL, ask_all, &w) != 0)
-        fail(UNAVAILABLE, "out of memory, or of threads");
+    cli_servers(cli, &n); /* there is at least one */
+    if (pthread_create(&asking, NULL, ask_all, &w) != 0)
+        fail(UNAVAILABLE, "no thread");
     while (more(&w)) {
         w.next = 0;
         mend_servers(cli->client, look_at, &w);

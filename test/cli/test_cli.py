@@ -15,7 +15,7 @@ import sys
 import time
 import traceback
 
-from world import ENV, MEND, PATIENCE_S, SOURCE, Lines, Memcached, SecuredMemcached, Terminal, await_fact, die_with_parent, home, mend, needs_tls, nobody, on_terminal, shell, usual_config
+from world import ENV, MEND, PATIENCE_S, SOURCE, Liar, Lines, Memcached, SecuredMemcached, Terminal, await_fact, die_with_parent, home, mend, needs_tls, nobody, on_terminal, shell, usual_config
 
 COMMANDS = ['get', 'set', 'add', 'replace', 'append', 'prepend', 'cas', 'delete', 'touch', 'incr', 'decr', 'exists', 'ping', 'servers',
             'stats', 'which', 'keys', 'dump', 'restore', 'flush', 'top', 'watch', 'bench']
@@ -82,6 +82,9 @@ def test_mistakes_end_with_2_and_say_what_to_do():
         ('get', 'k', '-w', 'abc'): ['--timeout', '"abc"', '500ms'],
         ('set', 'k', 'v', 'w'): ['quotes'],
         ('set', 'k', 'v', '-t', '-3'): ['--ttl', '"-3"'],
+        ('set', 'k', 'v', '-t', '0x10'): ['--ttl', '"0x10"'],
+        ('set', 'k', 'v', '-t', '1e3'): ['--ttl', '"1e3"'],
+        ('incr', 'k', '-I', '18446744073709551616'): ['--initial', '64 bits'],
         ('set', 'k', 'v', '-f', '4294967296'): ['--flags', '4294967295'],
         ('incr', 'k', 'x'): ['BY', '"x"'],
         ('cas', 'k', '0', 'v'): ['CAS', 'mend get --json k'],
@@ -96,6 +99,7 @@ def test_mistakes_end_with_2_and_say_what_to_do():
         ('bench', '-T', '1ms'): ['--time'],
         ('top', '-i', '1ms'): ['--interval'],
         ('restore', path('nowhere')): [path('nowhere'), 'No such file'],
+        ('restore', '-q', home): [home, 'Is a directory'],
         ('top',): ['no'],
     }.items():
         is_error(mend(*args, servers=both), 2, *words)
@@ -182,6 +186,8 @@ def test_ttls():
     assert mend('get', '-t', '2h', 'k', servers=both).out == b'v'
     assert lines(mend('get', '-j', 'k', servers=both))[0]['ttl_s'] > 7000
     is_error(mend('touch', 'none', servers=both), 1, 'no such key')
+    mend('set', 'k', 'v', '--ttl', '500ms', servers=both)  # less than memcached can count is a second, and not for ever
+    await_fact(lambda: mend('get', 'k', servers=both).code == 1, 'the end of half a second')
 
 
 def test_delete_and_exists():
@@ -205,6 +211,7 @@ def test_counters():
         r = mend(*args, servers=both)
         assert (r.code, r.out) == (0, b'%d\n' % number), r
     assert lines(mend('incr', '-j', 'n', servers=both))[0]['number'] == 1
+    assert mend('incr', 'most', '-I', 2 ** 64 - 1, servers=both).out == b'%d\n' % (2 ** 64 - 1)
     mend('set', 'n', 'x', servers=both)
     is_error(mend('incr', 'n', servers=both), 1, 'not a decimal number')
 
@@ -231,10 +238,25 @@ def test_a_dead_server_is_3_for_every_command():
 def test_a_hung_server_is_3_after_the_timeout():
     c = Memcached()
     c.pause()
-    for args in (['get', 'k'], ['stats'], ['ping'], ['servers']):
+    for args in (['get', 'k'], ['stats'], ['ping'], ['servers'], ['keys'], ['dump']):
         r = mend(*args, '-w', '200ms', servers=c.name)
         assert r.code == 3, (args, r)
+        assert args[0] not in ('ping', 'servers') or re.search(b'DOWN .*no answer', r.out), (args, r)
     c.kill()
+
+
+def test_words_of_a_hostile_server_do_not_reach_the_terminal():
+    words = b'\033]0;owned\a\033[31m\x9b31m\xc2\x9b31m\x7f'
+    for refuses in (False, True):
+        with Liar({b'stats': b'SERVER_ERROR %s\r\n' % words if refuses else b'STAT %s %s\r\nEND\r\n' % (words, words),
+                   b'lru_crawler': b'ERROR %s\r\n' % words if refuses else b'%s\r\n' % words}) as liar:
+            for args in (['stats'], ['stats', '-j'], ['keys'], ['dump'], ['dump', '-j']):
+                r = mend(*args, servers=liar.name)
+                assert b'31m' in r.out + r.err and re.fullmatch(rb'[\n -~]*', r.out + r.err), (args, r)
+    clean()
+    mend('set', 'k', 'a\u009b\x7f\u00e9', servers=both)
+    r = mend('get', '-j', 'k', servers=both)
+    assert rb'"a\u009b\u007f' in r.out and lines(r)[0]['value'] == 'a\u009b\x7f\u00e9', r
 
 
 def test_the_others_serve_on():
@@ -271,6 +293,18 @@ def test_servers_option_then_environment_then_file():
     finally:
         usual_config()
     c.kill()
+
+
+def test_servers_that_are_found_out():
+    clean()
+    found = 'dns://' + a.name
+    mend('set', 'k', 'v', servers=a.name)
+    for args, words in ((['ping'], a.name), (['servers'], a.name), (['stats'], 'cmd_get'), (['keys'], 'k'), (['dump'], 'set k'), (['get', 'k'], 'v'),
+                        (['watch', '-n', '1'], a.name), (['top', '-j', '-n', '1', '-i', '0.1'], a.name)):
+        r = mend(*args, servers=found)
+        assert r.code == 0 and words.encode() in r.out, (args, r)
+    for args in (['ping'], ['servers'], ['keys'], ['watch'], ['bench']):
+        is_error(mend(*args, '-w', '200ms', servers='cluster://' + nobody()), 3, 'no server was found')
 
 
 def test_a_gutter_is_a_setting():

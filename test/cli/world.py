@@ -14,10 +14,12 @@ import pty
 import select
 import shutil
 import signal
+import socket
 import ssl
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '../support'))
@@ -72,6 +74,38 @@ def needs_tls():
     if b'TLS' not in subprocess.run([MEMCACHED, '-h'], stdout=subprocess.PIPE).stdout:
         return 'this memcached has no TLS'
     return None
+
+
+class Liar:
+    """A server that says to each command that it knows (its first word) what it was told to, to a meta get a miss, and else ERROR."""
+
+    def __init__(self, answers):
+        self.answers = answers
+        self.socket = socket.create_server(('127.0.0.1', 0))
+        self.name = '127.0.0.1:%d' % self.socket.getsockname()[1]
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        try:
+            while True:
+                threading.Thread(target=self.answer, args=(self.socket.accept()[0],), daemon=True).start()
+        except OSError:  # it is closed
+            pass
+
+    def answer(self, connection):
+        try:
+            with connection, connection.makefile('rb') as lines:
+                for line in lines:
+                    word = line.split()[0] if line.split() else b''
+                    connection.sendall(self.answers.get(word, b'EN\r\n' if word == b'mg' else b'VERSION 1\r\n' if word == b'version' else b'ERROR\r\n'))
+        except OSError:  # who asked has left
+            pass
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.socket.close()
 
 
 class Result:
