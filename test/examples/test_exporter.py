@@ -149,6 +149,11 @@ def test_the_dashboard_asks_for_what_there_is():
         assert any(name.startswith(family) for name in used) or family in ('mend_build_info', 'mend_server_gutter'), f'{family} is on no panel'
     for expr in asked:
         assert not re.search(r'rate\((?!mend_\w+(_total|_bucket|_sum|_count)\b)', expr), f'a rate of what is no counter: {expr}'
+    for panel in dashboard['panels']:
+        for target in panel.get('targets', []): # of a fleet: a line for each server, not for each process, and of the processes that were chosen
+            assert ' by (' in target['expr'] and 'instance=~"$instance"' in target['expr'], target
+            for name in re.findall(r'\{\{(\w+)\}\}', target['legendFormat']):
+                assert re.search(rf' by \([^)]*\b{name}\b', target['expr']), f'a legend of what the query does not give: {target}'
     ids = [panel['id'] for panel in dashboard['panels']]
     assert len(set(ids)) == len(ids)
 
