@@ -513,7 +513,7 @@ MEND_API mend_status mend_stats(mend_client *client, void (*each)(const mend_ser
 MEND_API int64_t mend_latency_ns(const mend_server_stats *stats, double part);
 
 /* All of it in Prometheus' text format (0.0.4), each name beginning with "mend_", as the data of a reply: to be served, as it is, with
- * "Content-Type: text/plain; version=0.0.4". A process with several clients serves each at a path of its own. Buckets of
+ * "Content-Type: text/plain; version=0.0.4". A process with several clients serves each at a path of its own. In a server's name bytes beyond ASCII are \xNN. Buckets of
  * mend_call_duration_seconds are one a doubling. MEND_OK, MEND_E_ARGUMENT or MEND_E_MEMORY. */
 MEND_API mend_status mend_stats_prometheus(mend_client *client, mend_reply *reply);
 

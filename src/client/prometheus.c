@@ -41,12 +41,15 @@ __attribute__((format(printf, 2, 3))) static void put_format(struct page *p, con
     put(p, line, (size_t)n < sizeof line ? (size_t)n : sizeof line - 1);
 }
 
-/* As a label's value must be written. */
+/* As a label's value must be written. It is to be UTF-8, or the whole page is refused, and a path may be anything: what is not ASCII
+ * is told as \xNN. */
 static void put_label(struct page *p, const char *value)
 {
     for (; *value; value++)
         if (*value == '\n')
             put_text(p, "\\n");
+        else if (*value & 0x80)
+            put_format(p, "\\\\x%02x", (unsigned char)*value);
         else if (*value == '\\' || *value == '"')
             put(p, (char[]){'\\', *value}, 2);
         else
@@ -198,7 +201,7 @@ static void put_latency(struct page *p)
     enum { FIRST = 2 * HISTOGRAM_SUBS - 1 };
     static const char name[] = "mend_call_duration_seconds";
 
-    put_head(p, name, "histogram", "How long calls took that were not turned away, waiting for a turn included.");
+    put_head(p, name, "histogram", "How long calls took that were not turned away, waiting for a turn included. Of frequent ones one in eight is timed, and counts as eight.");
     for (size_t i = 0; i < p->count; i++) {
         const mend_server_stats *s = &p->told[i]->stats;
         uint64_t                 so_far = 0;

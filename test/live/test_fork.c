@@ -662,6 +662,51 @@ static void a_child_without_memory_closes_only_ours(void **state)
     mend_close(c);
 }
 
+/* The numbers are this process's own: a child begins anew, and its parent goes on. */
+struct sum {
+    uint64_t gets, stores;
+};
+
+static void add_calls(const mend_server_stats *s, void *sum)
+{
+    struct sum *to = sum;
+    for (size_t k = 0; k < 16; k++) {
+        to->gets += s->calls[MEND_OPERATION_GET].answered[k] + s->calls[MEND_OPERATION_GET].failed[k];
+        to->stores += s->calls[MEND_OPERATION_STORE].answered[k] + s->calls[MEND_OPERATION_STORE].failed[k];
+    }
+}
+
+static struct sum calls_of(mend_client *c)
+{
+    struct sum sum = {0};
+    mend_stats(c, add_calls, &sum);
+    return sum;
+}
+
+static void a_child_counts_its_own_calls(void **state)
+{
+    (void)state;
+    mend_client *c = open_filled();
+    assert_int_equal(calls_of(c).stores, KEYS);
+
+    pid_t child = fork();
+    if (child == 0) {
+        int        wrong = calls_of(c).stores != 0 || calls_of(c).gets != 0;
+        mend_reply r = MEND_REPLY;
+        for (int i = 0; i < 3; i++)
+            wrong += mend_get(c, S(names[i]), &r) != MEND_OK;
+        wrong += calls_of(c).stores != 0 || calls_of(c).gets != 3;
+        mend_close(c);
+        _exit(wrong);
+    }
+    int status = -1;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    assert_int_equal(calls_of(c).stores, KEYS);
+    assert_int_equal(calls_of(c).gets, 0);
+    mend_close(c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -676,6 +721,7 @@ int main(void)
         cmocka_unit_test(the_healer_takes_no_signals),
         cmocka_unit_test(a_signal_interrupts_no_call),
         cmocka_unit_test(a_child_without_memory_closes_only_ours),
+        cmocka_unit_test(a_child_counts_its_own_calls),
     };
     return cmocka_run_group_tests_name("fork", tests, begins, ends);
 }

@@ -309,6 +309,49 @@ static void nothing_is_lost_in_a_crowd(void **state)
     memcached_stop(&m);
 }
 
+/* ---- The list of servers changes ------------------------------------------------------------------ */
+
+/* Who stays keeps its numbers; who comes back begins anew; and whoever reads them meanwhile sees no other's. */
+static void numbers_stay_with_their_server(void **state)
+{
+    (void)state;
+    enum { CHANGES = 50 };
+    struct memcached a, b;
+    struct kept      kept;
+    char             both[200];
+    mend_reply       r = MEND_REPLY;
+    pthread_t        threads[CROWD];
+    memcached_start(&a, "127.0.0.1", NULL);
+    memcached_start(&b, "127.0.0.1", NULL);
+    snprintf(both, sizeof both, "%s,%s", a.name, b.name);
+    mend_client *c = open_up(&MEND_CONFIG(.servers = a.name, .timeout_ms = LONG_MS));
+
+    must_be(MEND_OK, mend_set(c, S("k"), S("v"), NULL, &r), &r);
+    must_be(MEND_OK, mend_set_servers(c, both, &r), &r);
+    assert_string_equal((stats_of(c, 1, &kept), kept.name), b.name);
+    assert_int_equal(all_calls(&kept.stats), 0);
+    COUNTED(1, STORE, MEND_OK);
+
+    for (int i = 0; i < CROWD; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, gets, c), 0);
+    for (int i = 0; i < CHANGES; i++) {
+        must_be(MEND_OK, mend_set_servers(c, i % 2 ? both : a.name, &r), &r);
+        must_be(MEND_OK, mend_stats_prometheus(c, &r), &r);
+        assert_true(counted(c, 0, MEND_OPERATION_STORE, MEND_OK) == 1);
+    }
+    for (int i = 0; i < CROWD; i++)
+        pthread_join(threads[i], NULL);
+    COUNTED(1, STORE, MEND_OK);
+
+    must_be(MEND_OK, mend_set_servers(c, b.name, &r), &r);
+    must_be(MEND_OK, mend_set_servers(c, a.name, &r), &r);
+    assert_int_equal(all_calls(stats_of(c, 0, &kept)), 0);
+    mend_close(c);
+    mend_reply_free(&r);
+    memcached_stop(&a);
+    memcached_stop(&b);
+}
+
 /* ---- As text ------------------------------------------------------------------------------------- */
 
 /* The number at the end of the line that begins so. */
@@ -355,6 +398,21 @@ static void the_text_has_the_same_numbers(void **state)
     memcached_stop(&m);
 }
 
+/* A path has quotes, backslashes, and bytes that are no UTF-8: Prometheus would refuse the whole page for one of them. */
+static void a_hostile_name_spoils_no_page(void **state)
+{
+    (void)state;
+    mend_client *c;
+    mend_reply   r = MEND_REPLY;
+    must_be(MEND_OK, mend_open(&MEND_CONFIG(.servers = "unix:/nowhere/\"q\"\\n{x}\xff"), &c, &r), &r);
+    must_be(MEND_OK, mend_stats_prometheus(c, &r), &r);
+    assert_int_equal(number_behind(r.data, "mend_server_gutter{server=\"unix:/nowhere/\\\"q\\\"\\\\n{x}\\\\xff\"} "), 0);
+    for (size_t i = 0; i < r.len; i++)
+        assert_true(r.data[i] == '\n' || (r.data[i] >= ' ' && r.data[i] <= '~'));
+    mend_close(c);
+    mend_reply_free(&r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -364,7 +422,9 @@ int main(void)
         cmocka_unit_test(a_retry_is_told),
         cmocka_unit_test(what_a_gutter_did_is_told),
         cmocka_unit_test(nothing_is_lost_in_a_crowd),
+        cmocka_unit_test(numbers_stay_with_their_server),
         cmocka_unit_test(the_text_has_the_same_numbers),
+        cmocka_unit_test(a_hostile_name_spoils_no_page),
     };
     return cmocka_run_group_tests(tests, watch_begins, NULL);
 }
