@@ -1,6 +1,7 @@
 /* exporter.c - a client's statistics for Prometheus, by the smallest HTTP server that will do.
  *
- *     exporter SERVERS [PORT]      http://127.0.0.1:PORT/metrics; port 9150, or 0 for any that is free
+ *     cc exporter.c -o exporter $(pkg-config --cflags --libs mend)
+ *     ./exporter SERVERS [PORT]    http://127.0.0.1:PORT/metrics; port 9150, or 0 for any that is free
  *
  *     cc exporter.c -o exporter $(pkg-config --cflags --libs mend)
  *

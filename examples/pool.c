@@ -12,7 +12,6 @@
  */
 #include <mend.h>
 
-#include <inttypes.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -108,11 +107,10 @@ static void *work(void *unused)
 
 static void tell(const mend_event *e, void *unused)
 {
+    char line[400];
     (void)unused;
-    if (e->type == MEND_EVENT_DOWN)
-        fprintf(stderr, "%s is down: %s\n", e->server->name, e->server->why);
-    else if (e->type == MEND_EVENT_BACK)
-        fprintf(stderr, "%s is back after %" PRId64 " ms\n", e->server->name, e->outage_ms);
+    mend_event_text(e, line, sizeof line);
+    fprintf(stderr, "%s\n", line);
 }
 
 int main(int argc, char **argv)

@@ -14,7 +14,6 @@
 #include <mend.h>
 
 #include <arpa/inet.h>
-#include <inttypes.h>
 #include <microhttpd.h>
 #include <signal.h>
 #include <sqlite3.h>
@@ -124,11 +123,10 @@ static enum MHD_Result answer(void *context, struct MHD_Connection *http, const 
 
 static void tell(const mend_event *e, void *context)
 {
+    char line[400];
     (void)context;
-    if (e->type == MEND_EVENT_BACK)
-        fprintf(stderr, "%s is back after %" PRId64 " ms\n", e->server->name, e->outage_ms);
-    else if (e->type == MEND_EVENT_DOWN)
-        fprintf(stderr, "%s is down: %s\n", e->server->name, e->server->why);
+    mend_event_text(e, line, sizeof line);
+    fprintf(stderr, "%s\n", line);
 }
 
 int main(int argc, char **argv)

@@ -103,7 +103,7 @@ def example_web():
         put('/today', text)
     web.says('is down')
     m.start()
-    web.says('is back')
+    web.says('serves again')
     await_fact(lambda: get('/today', 'butter') == 'cache', 'the note to come from the new memcached')
 
     # Hung: nobody waits for it but the first; what was written meanwhile is not served from what it has kept.
@@ -148,7 +148,7 @@ def example_pool():
     round_of(pool)
     pool.says('is down')
     m.start()
-    pool.says('is back')
+    pool.says('serves again')
     for _ in range(ROUNDS):
         round_of(pool)
     assert pool.ends() == 0, pool.stderr
