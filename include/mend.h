@@ -24,7 +24,13 @@
  *            caller at a time. No call is a cancellation point. None may be made
  *            from a signal handler.
  * Fork       A child may go on using the client: its first call builds connections
- *            and a healer of its own, and the parent's are left alone.
+ *            and a healer of its own, and the parent's are left alone. With TLS a
+ *            fork waits until no thread is in OpenSSL by the client's hand, which
+ *            is milliseconds; where one stays there for a second, the child's TLS
+ *            servers are down, until it executes a program. What other threads of
+ *            the application's do in OpenSSL at a fork the client cannot know: locks
+ *            that they hold may hang the child's healer for good, but no call, and
+ *            not mend_close.
  * Signals    No SIGPIPE is ever raised; the healer blocks all signals.
  * Times      are in milliseconds (_ms) or seconds (_s), and monotonic.
  * Ownership  Arguments are borrowed until the call returns. What a reply points to

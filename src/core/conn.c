@@ -445,13 +445,14 @@ static void proved(struct conn *c, enum wire_dialect dialect)
     become(c, CONN_READY);
 }
 
-static const char refuses_us[] = "the server refused the user or the password";
+static const char refuses_us[] = "the server refused the user or the password", unfit[] = "an answer that does not fit its question";
 
-/* The server has taken user and password, or (no memcached says so) not. */
+/* The server has taken user and password. A refusal is a CLIENT_ERROR; whatever else fits a set (NOT_STORED) is no answer to that, and says
+ * nothing of the password. */
 static void authenticated(struct conn *c, const struct wire_head *h)
 {
     if (h->kind != WIRE_STORED) {
-        conn_fail(c, MEND_E_AUTH, refuses_us);
+        conn_fail(c, MEND_E_PROTOCOL, unfit);
         return;
     }
     line_next(c);
@@ -770,7 +771,7 @@ static void read_head(struct conn *c, const struct wire_head *h)
         return;
     }
     if (!wire_fits(h->kind, a->verb, speaks(c, a))) {
-        conn_fail(c, MEND_E_PROTOCOL, "an answer that does not fit its question");
+        conn_fail(c, MEND_E_PROTOCOL, unfit);
         return;
     }
     if (greets)

@@ -41,6 +41,7 @@ enum io_result {
     IO_TLS_EXPIRED = -17,
     IO_TLS_EARLY = -18,
     IO_TLS_INVALID = -19,
+    IO_TLS_FORKED = -20, /* this process may not come to OpenSSL */
 };
 
 const char *io_text(int result);

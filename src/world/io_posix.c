@@ -74,6 +74,7 @@ const char *io_text(int result)
         [-IO_TLS_EXPIRED] = "the server's certificate has expired",
         [-IO_TLS_EARLY] = "the server's certificate is not valid yet",
         [-IO_TLS_INVALID] = "the server's certificate is not valid",
+        [-IO_TLS_FORKED] = "forked while another thread was in OpenSSL: no TLS before an exec",
     };
     return texts[-result];
 }

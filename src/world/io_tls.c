@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include <arpa/inet.h>
+#include <pthread.h>
 
 #include <openssl/conf.h>
 #include <openssl/err.h>
@@ -49,7 +50,7 @@ struct io_tls {
     struct io                  below; /* the functions whose place we have taken */
     const struct tls_settings *settings;
     SSL_CTX                   *context; /* NULL: not made yet */
-    BIO_METHOD                *method;
+    BIO_METHOD                *method;  /* likewise */
 };
 
 struct io_peer {
@@ -81,6 +82,160 @@ struct io_channel {
     int             result;    /* the last below zero; 0: there was none */
 };
 
+/* ---- Frames: who is in OpenSSL by our hand ---- */
+
+/* The process is to end and to fork while nobody is. At exit OpenSSL takes itself down, when an application may not have closed,
+ * and the healer goes on. And it has locks that all of a process share: for the threads that have come to it (taken when one first
+ * does, and when that one ends), for random numbers, for what is attached to its objects. One that is held at a fork is held in the
+ * child for good, by a thread that is not there. */
+static atomic_int  inside;  /* so many threads */
+static atomic_int  asleep;  /* of those: in a BIO that waits, where nothing is locked */
+static atomic_int  forking; /* so many threads: nobody goes in */
+static atomic_bool shut;    /* nobody goes in any more */
+static atomic_bool maimed;  /* why that is so: a child that was forked off in the middle of somebody's work */
+
+static _Thread_local bool alone; /* from before a fork until after it: nobody is inside, nor will be */
+static pthread_key_t      comer; /* set for a thread that has been inside */
+
+static void nap(void)
+{
+    nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL);
+}
+
+static void leave(void)
+{
+    atomic_fetch_sub(&inside, 1);
+}
+
+static bool go_in(void)
+{
+    for (;; nap()) {
+        atomic_fetch_add(&inside, 1);
+        if (atomic_load(&forking) == 0)
+            break;
+        leave();
+    }
+    if (!atomic_load(&shut))
+        return true;
+    leave();
+    return false;
+}
+
+/* OpenSSL frees what it keeps for a thread when that ends, under the lock of all threads: it is freed before, in a frame. */
+static void thread_ends(void *unused)
+{
+    (void)unused;
+    if (!go_in())
+        return;
+    OPENSSL_thread_stop();
+    leave();
+}
+
+/* glibc's, as C++ uses it: runs before the destructors of keys, OpenSSL's among them. Elsewhere (musl) a key's destructor has to do,
+ * and is in time if the application did not come to OpenSSL before mend_open. */
+extern int __cxa_thread_atexit_impl(void (*ends)(void *), void *arg, void *library) __attribute__((weak));
+extern void *__dso_handle;
+
+static void remember_thread(void)
+{
+    if (pthread_getspecific(comer))
+        return;
+    pthread_setspecific(comer, &comer);
+    if (__cxa_thread_atexit_impl)
+        __cxa_thread_atexit_impl(thread_ends, NULL, &__dso_handle);
+}
+
+/* Before, and leave after, whatever comes to OpenSSL while there are threads; nothing that waits is in between, but what fall_asleep
+ * and wake_up enclose. False: it is too late for that. */
+static bool enter(void)
+{
+    if (!go_in())
+        return false;
+    remember_thread();
+    return true;
+}
+
+static void fall_asleep(void)
+{
+    atomic_fetch_add(&asleep, 1);
+}
+
+static void wake_up(void)
+{
+    for (;; nap()) {
+        atomic_fetch_sub(&asleep, 1);
+        if (atomic_load(&forking) == 0)
+            return;
+        fall_asleep();
+    }
+}
+
+/* Runs before OpenSSL's own. */
+static void process_exits(void)
+{
+    enum { PATIENCE_MS = 100 }; /* a caller may be waiting there for bytes, for longer than that */
+
+    atomic_store(&shut, true);
+    for (int i = 0; i < 10 * PATIENCE_MS && atomic_load(&inside) > 0; i++)
+        nap();
+}
+
+/* In rounds: callers are kept out for some 10 ms at a time, though somebody stays inside for long (who reads a hundred authorities).
+ * Bounded, since who forks may hold what somebody inside waits for: a lock of the application's allocator, or, in a signal handler,
+ * the very thread. */
+static void fork_comes(void)
+{
+    enum { ROUNDS = 100, NAPS = 60 }; /* 1 s in all */
+
+    alone = false;
+    for (int round = 0; round < ROUNDS && !alone; round++) {
+        atomic_fetch_add(&forking, 1);
+        for (int i = 0; i < NAPS && !(alone = atomic_load(&inside) == atomic_load(&asleep)); i++)
+            nap();
+        if (alone)
+            return;
+        atomic_fetch_sub(&forking, 1);
+        nap();
+    }
+}
+
+static void fork_in_parent(void)
+{
+    if (alone)
+        atomic_fetch_sub(&forking, 1);
+}
+
+static void fork_in_child(void)
+{
+    atomic_store(&inside, 0);
+    atomic_store(&asleep, 0);
+    atomic_store(&forking, 0);
+    if (alone)
+        return;
+    atomic_store(&maimed, true);
+    atomic_store(&shut, true);
+}
+
+static bool prepared;
+
+static void prepare_once(void)
+{
+    if (pthread_key_create(&comer, thread_ends) != 0 || pthread_atfork(fork_comes, fork_in_parent, fork_in_child) != 0 || !enter())
+        return;
+    OPENSSL_init_ssl(0, NULL); /* what is registered last runs first */
+    prepared = atexit(process_exits) == 0;
+    leave();
+}
+
+/* False: no memory. */
+static bool prepare(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+    pthread_once(&once, prepare_once);
+    return prepared;
+}
+
 /* ---- The BIO: an SSL's view of the world below ---- */
 
 static int bio_ended(BIO *bio, struct io_channel *c, ptrdiff_t result, int flags)
@@ -102,7 +257,9 @@ static int bio_read(BIO *bio, char *to, int n)
     if (c->chatter > CHATTER_MAX)
         got = IO_TLS_FAILED;
     else if (c->waits) {
+        fall_asleep();
         got = c->waits(c->io, c->sock, &room, 1, c->now, c->deadline);
+        wake_up();
         c->now = c->io->now(c->io); /* part of a record has cost time */
     } else if (!c->dry)
         got = below->recv_now(c->io, c->sock, &room, 1);
@@ -204,45 +361,6 @@ static bool was_poor(void)
     return poor;
 }
 
-/* ---- The process's end: OpenSSL takes itself down at exit, when an application may not have closed, and the healer goes on ---- */
-
-static _Atomic unsigned inside;  /* how many threads are in OpenSSL by our hand */
-static atomic_bool      leaving; /* no more go in */
-
-/* Runs before OpenSSL's own. */
-static void process_exits(void)
-{
-    enum { PATIENCE_MS = 100 }; /* a caller may be waiting there for bytes, for longer than that */
-
-    atomic_store(&leaving, true);
-    for (int i = 0; i < PATIENCE_MS && atomic_load(&inside) > 0; i++)
-        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
-}
-
-static void prepare_for_exit(void)
-{
-    static atomic_bool prepared;
-
-    OPENSSL_init_ssl(0, NULL); /* what is registered last runs first */
-    if (!atomic_exchange(&prepared, true))
-        atexit(process_exits);
-}
-
-static void leave(void)
-{
-    atomic_fetch_sub(&inside, 1);
-}
-
-/* Before, and leave after, whatever comes to OpenSSL while there are threads. False: it is too late for that. */
-static bool enter(void)
-{
-    atomic_fetch_add(&inside, 1);
-    if (!atomic_load(&leaving))
-        return true;
-    leave();
-    return false;
-}
-
 /* ---- An SSL at work ---- */
 
 /* It is to do something on this socket. Whatever the application's own use of OpenSSL left in this thread's queue of errors
@@ -336,8 +454,8 @@ static int session_came(SSL *ssl, SSL_SESSION *session)
 
 /* ---- The context: what all connections of a life have in common ---- */
 
-/* OpenSSL's own library context has locks, which a child that is forked off may inherit from threads that it does not have.
- * So a process that is not the first has one of its own. It is never freed: threads that used it may end at any time. */
+/* OpenSSL's own library context has locks, which a child that is forked off may inherit from threads of the application's that it
+ * does not have. So a process that is not the first has one of its own. It is never freed: threads that used it may end at any time. */
 struct process {
     pid_t         id;
     OSSL_LIB_CTX *libctx; /* NULL: OpenSSL's own */
@@ -506,8 +624,10 @@ static bool has_context(struct io_tls *t)
 {
     const char *wrong;
 
-    if (t->context)
-        return true;
+    if (!t->method)
+        t->method = bio_method();
+    if (!t->method || t->context)
+        return t->method;
     if (t->settings->loaded_by != this_process())
         t->context = context_new(t->settings, &wrong);
     else if (SSL_CTX_up_ref(t->settings->context))
@@ -591,7 +711,7 @@ static int tls_dial(struct io *io, struct io_sock *s, const struct io_address *t
     if (!peer || (result != IO_DONE && result != IO_AGAIN))
         return result;
     if (!enter())
-        return IO_FAILED;
+        return atomic_load(&maimed) ? IO_TLS_FORKED : IO_FAILED;
     s->channel = channel_new(io, peer);
     leave();
     if (!s->channel)
@@ -838,8 +958,11 @@ static void tls_close(struct io *io, struct io_sock *s, bool reset)
 static void tls_peer_free(struct io *io, struct io_peer *peer)
 {
     (void)io;
-    for (int i = 0; i < SESSIONS; i++)
-        SSL_SESSION_free(peer->sessions[i]);
+    if (enter()) {
+        for (int i = 0; i < SESSIONS; i++)
+            SSL_SESSION_free(peer->sessions[i]);
+        leave();
+    }
     free(peer->name);
     free(peer);
 }
@@ -886,8 +1009,11 @@ static void tls_free(struct io *io)
     struct io_tls *t = io->tls;
     struct io      below = t->below;
 
-    BIO_meth_free(t->method);
-    SSL_CTX_free(t->context);
+    if (enter()) {
+        BIO_meth_free(t->method);
+        SSL_CTX_free(t->context);
+        leave();
+    }
     free(t);
     below.free(io);
 }
@@ -895,14 +1021,10 @@ static void tls_free(struct io *io)
 bool tls_over(struct io *io, const struct tls_settings *settings)
 {
     struct io_tls *t = calloc(1, sizeof *t);
-    BIO_METHOD    *method = bio_method();
 
-    if (!t || !method) {
-        BIO_meth_free(method);
-        free(t);
+    if (!t)
         return false;
-    }
-    *t = (struct io_tls){.below = *io, .settings = settings, .method = method};
+    *t = (struct io_tls){.below = *io, .settings = settings};
     io->tls = t;
     io->dial = tls_dial;
     io->dialed = tls_dialed;
@@ -972,8 +1094,11 @@ static mend_status load(const mend_tls *from, struct tls_settings *to, char *err
     if (status)
         return status;
 
+    if (!enter())
+        return refuse(error, error_size, "tls: %s", io_text(atomic_load(&maimed) ? IO_TLS_FORKED : IO_FAILED));
     to->loaded_by = this_process();
     to->context = context_new(to, &wrong);
+    leave();
     if (!to->context)
         return wrong ? refuse(error, error_size, "%s", wrong) : no_memory(error, error_size);
     return MEND_OK;
@@ -983,8 +1108,7 @@ mend_status tls_load(const mend_tls *from, struct tls_settings **to, char *error
 {
     static const mend_tls nothing;
 
-    prepare_for_exit();
-    *to = calloc(1, sizeof **to);
+    *to = prepare() ? calloc(1, sizeof **to) : NULL;
     if (!*to)
         return no_memory(error, error_size);
     mend_status status = load(from ? from : &nothing, *to, error, error_size);
@@ -1003,7 +1127,10 @@ void tls_unload(struct tls_settings *settings)
         OPENSSL_cleanse(settings->key, settings->key_len);
     if (settings->certificate)
         OPENSSL_cleanse(settings->certificate, settings->certificate_len); /* the key may be in it */
-    SSL_CTX_free(settings->context);
+    if (settings->context && enter()) {
+        SSL_CTX_free(settings->context);
+        leave();
+    }
     free(settings->key);
     free(settings->certificate);
     free(settings->ca);

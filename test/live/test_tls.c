@@ -10,6 +10,7 @@
 #include "support/terminator.h"
 #include "support/wait.h"
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -542,10 +543,23 @@ static bool fails(void)
     return until_failure >= 0 && atomic_fetch_sub(&until_failure, 1) == 0;
 }
 
+static _Thread_local bool dawdles; /* this thread stays in OpenSSL, once it allocates there, while... */
+static atomic_bool        dawdling, done_dawdling;
+
+static void dawdle(void)
+{
+    dawdling = true;
+    while (!done_dawdling)
+        pause_ms(1);
+    dawdles = false;
+}
+
 static void *poor_malloc(size_t n, const char *file, int line)
 {
     (void)file;
     (void)line;
+    if (dawdles)
+        dawdle();
     return fails() ? NULL : malloc(n);
 }
 
@@ -658,6 +672,123 @@ static void a_fork(void **state)
     await(terminator_counts(stage.terminator).goodbyes == 2, SOON_MS);
 }
 
+/* Threads that come to OpenSSL for the first time, and that end, are under a lock of the process's there, which a child would find held. */
+static atomic_bool enough;
+
+static void *comes_and_goes(void *nothing)
+{
+    mend_reply r = MEND_REPLY;
+    must_be(MEND_OK, mend_get(stage.c, S("k"), &r), &r);
+    mend_reply_free(&r);
+    return nothing;
+}
+
+static void *keeps_them_coming(void *nothing)
+{
+    while (!enough) {
+        pthread_t threads[8];
+        for (int i = 0; i < 8; i++)
+            assert_int_equal(pthread_create(&threads[i], NULL, comes_and_goes, NULL), 0);
+        for (int i = 0; i < 8; i++)
+            pthread_join(threads[i], NULL);
+    }
+    return nothing;
+}
+
+static void forks_while_threads_come_and_go(void **state)
+{
+    enum { CHILDREN = 60 };
+    pthread_t keeper;
+    pid_t     children[CHILDREN];
+    (void)state;
+    serve("");
+    open_client(PATIENT_MS);
+    works();
+    enough = false;
+    assert_int_equal(pthread_create(&keeper, NULL, keeps_them_coming, NULL), 0);
+    for (int i = 0; i < CHILDREN; i++) {
+        children[i] = fork();
+        if (children[i] == 0) {
+            alarm(SOON_MS / 1000);
+            _exit(mend_get(stage.c, S("k"), &stage.r) != MEND_OK);
+        }
+        pause_ms(2);
+    }
+    for (int i = 0; i < CHILDREN; i++)
+        exits_well(children[i]);
+    enough = true;
+    pthread_join(keeper, NULL);
+}
+
+static void *opens_slowly(void *nothing)
+{
+    mend_config  wanted = config(PATIENT_MS);
+    mend_client *c = NULL;
+    mend_reply   r = MEND_REPLY;
+    dawdles = true;
+    must_be(MEND_OK, mend_open(&wanted, &c, &r), &r);
+    mend_close(c);
+    return nothing;
+}
+
+/* Calls for either server: over TLS they come to this, and else they are good. */
+static bool come_to(mend_status over_tls, const char *plain)
+{
+    bool good = true;
+    for (int i = 0; i < 20; i++) {
+        char key[16];
+        snprintf(key, sizeof key, "k%d", i);
+        mend_status status = mend_set(stage.c, S(key), S("v"), NULL, &stage.r);
+        bool        as_it_should = status == (strcmp(stage.r.server, plain) == 0 ? MEND_OK : over_tls);
+        if (!as_it_should)
+            fprintf(stderr, "%s of %s: %s, %s\n", key, stage.r.server, mend_status_name(status), stage.r.error);
+        good &= as_it_should;
+    }
+    return good;
+}
+
+/* What it cannot have it says, at once, and hangs nowhere; the servers that need no TLS are served, and the parent is as it was. */
+static bool lives_maimed(const char *plain)
+{
+    static const char why[] = "forked while another thread was in OpenSSL: no TLS before an exec";
+    mend_config       wanted = config(PATIENT_MS);
+    mend_client      *c = NULL;
+    alarm(SOON_MS / 1000);
+    bool good = come_to(MEND_E_DOWN, plain) && strstr(stage.why, why) != NULL;
+    good &= mend_open(&wanted, &c, &stage.r) == MEND_E_ARGUMENT && strstr(stage.r.error, why) != NULL;
+    int64_t began = now_ms();
+    mend_close(stage.c);
+    return good && now_ms() - began < 100 + slack_ms();
+}
+
+static void a_fork_while_a_thread_stays_in_openssl(void **state)
+{
+    pthread_t        opener;
+    struct memcached plain;
+    char             both[256];
+    (void)state;
+    serve("");
+    memcached_start(&plain, "127.0.0.1", NULL);
+    snprintf(both, sizeof both, "%s,%s", stage.name, plain.name);
+    stage.c = open_up(&MEND_CONFIG(.servers = both, .tls = &stage.secured.tls, .timeout_ms = PATIENT_MS, .on_event = hears));
+    assert_true(come_to(MEND_OK, plain.name));
+    dawdling = done_dawdling = false;
+    assert_int_equal(pthread_create(&opener, NULL, opens_slowly, NULL), 0);
+    await(dawdling, SOON_MS);
+    int64_t began = now_ms();
+    pid_t   child = fork();
+    if (child == 0)
+        _exit(!lives_maimed(plain.name));
+    int64_t took = now_ms() - began;
+    assert_true(come_to(MEND_OK, plain.name));
+    done_dawdling = true;
+    pthread_join(opener, NULL);
+    exits_well(child);
+    must(took < 3000 + slack_ms(), "the fork took %d ms", (int)took);
+    assert_true(come_to(MEND_OK, plain.name));
+    memcached_stop(&plain);
+}
+
 /* An application that ends without mend_close, while the healer shakes hands. */
 /* LeakSanitizer asks this before it looks for leaks at an exit. It is asked for none where threads run on meanwhile, since what a thread
  * has that could not be suspended looks lost. */
@@ -719,6 +850,8 @@ int main(void)
         STAGED(no_memory_for_a_connection),
         STAGED(errors_are_not_mixed_up),
         STAGED(a_fork),
+        STAGED(forks_while_threads_come_and_go),
+        STAGED(a_fork_while_a_thread_stays_in_openssl),
         STAGED(an_exit_without_a_close),
     };
     size_t n = 0;
