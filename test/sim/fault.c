@@ -7,6 +7,7 @@ const struct fault_kind fault_kinds[FAULTS] = {
     [FAULT_STOPPED]        = {"servers", "stopped"},
     [FAULT_MOVED]          = {"servers", "moved"},
     [FAULT_TRIALS_ONLY]    = {"servers", "answers trials only"},
+    [FAULT_PASSWORD]       = {"servers", "password changed"},
     [FAULT_LIST]           = {"servers", "another list"},
     [FAULT_FLUSHED]        = {"servers", "flushed by another client"},
     [FAULT_LEASE_TAKEN]    = {"servers", "a lease taken by another client"},

@@ -13,6 +13,7 @@ enum {
     CALLERS_MAX = 16,
     MANY_MAX = 12,
     OWN_TIMES = 4, /* the usual timeout, that a call of its own may have at most */
+    REFUSED_MS = 10 * 1000, /* until a password that was refused is said again, and half as long at most */
     MEMORY_MAX = 48 << 20, /* that a client of four servers may have at once, with values of 48 KB */
 };
 
@@ -37,6 +38,8 @@ struct watched { /* a server, as the oracle of times sees it */
     uint64_t accepted;         /* so many overflows of its journal were accepted... */
     nstime   accepted_at;      /* ...as it was last then */
     mend_calls told; /* what calls for keys said of it, as its statistics should */
+    bool     refused;          /* the application was told that it refuses the password, and not yet that it is back... */
+    nstime   refused_at;       /* ...as it was then; NEVER: or something else was wrong with it, too */
 };
 
 struct life_now {
@@ -55,6 +58,8 @@ struct life_now {
     bool     hasty; /* some calls have less time than is usual */
     bool     local[NET_SERVERS_MAX]; /* on a Unix socket */
     bool     changes; /* the list of servers does */
+    bool     says_password; /* to every server, and some want one... */
+    bool     refuses;       /* ...which was another at some time */
     mend_distribution distribution;
     unsigned home[ORACLE_KEYS];       /* where a key lives by the list in force... */
     nstime   home_since[ORACLE_KEYS];
@@ -180,7 +185,7 @@ static void draw_place(struct life_now *l, unsigned server)
     struct dream *d = l->dream;
     nstime        latency = dream_between(d, 20000, dream_below(d, 3) ? 200000 : 2000000);
     /* Each address that says nothing has its share of the time, which must do for a trial of the one that is good. */
-    unsigned addresses = (unsigned)(MS(l->timeout_ms) * 3 / 4 / (16 * latency + MS(1)));
+    unsigned addresses = (unsigned)(MS(l->timeout_ms) * 3 / 4 / ((l->says_password ? 18 : 16) * latency + MS(1)));
 
     switch (dream_below(d, 6)) {
     case 0: case 1:
@@ -221,6 +226,9 @@ static void draw(struct life_now *l)
     l->journal_bytes_max = dream_below(d, 8) ? 0 : 1 + (int64_t)dream_below(d, 1000);
     l->resolve_s = dream_below(d, 3) ? 1 : dream_below(d, 2) ? 0 : MEND_ZERO;
     l->on_overflow = (mend_on_overflow)dream_below(d, 3);
+    l->says_password = dream_below(d, 4) == 0;
+    if (l->says_password && !l->busy && dream_below(d, 8) == 0)
+        l->chaos_ms = dream_between(d, MS(REFUSED_MS), 2 * MS(REFUSED_MS)); /* long enough for one that is refused to be refused again */
     for (unsigned i = 0; i < ORACLE_KEYS; i++)
         l->lost_at[i] = NEVER;
     bool binary = true;
@@ -229,15 +237,19 @@ static void draw(struct life_now *l)
     net_straggle(l->net, l->zombie_ms > 0 ? MS(l->zombie_ms) : 0);
     for (unsigned i = 0; i < l->servers; i++) {
         enum toy_dialect dialect = dialects[dream_below(d, sizeof dialects / sizeof *dialects)];
+        if (l->says_password && dialect == TOY_PROXY) /* who is told a password is taken for a memcached, which says ERROR to meta */
+            dialect = TOY_CLASSIC;
         net_speak(l->net, i, dialect);
         draw_place(l, i);
+        if (l->says_password && dream_below(d, 3))
+            net_wants_password(l->net, i);
         if (dream_below(d, 2))
             draw_faults(l, i, dialect);
         l->slow_names |= net_faults(l->net, i)->slow_name > 0;
         l->moves |= net_faults(l->net, i)->not_listed > 0;
         l->poor |= l->memory_fails || net_faults(l->net, i)->no_descriptor;
         binary = binary && (dialect == TOY_META || dialect == TOY_BARE);
-        l->at[i] = (struct watched){.well_since = net_well(l->net, i) ? dream_now(d) : NEVER, .gone_since = NEVER};
+        l->at[i] = (struct watched){.well_since = net_well(l->net, i) ? dream_now(d) : NEVER, .gone_since = NEVER, .refused_at = NEVER};
     }
     l->oracle = oracle_new(d, l->net);
     if (l->servers > 1 && dream_below(d, 2)) {
@@ -335,6 +347,12 @@ static void join(struct life_now *l, unsigned server)
     watch(l);
 }
 
+static void know_password(struct life_now *l, unsigned server)
+{
+    net_change_password(l->net, server, false);
+    watch(l);
+}
+
 /* Another process has missed a key, and is to load it; which it may never do. */
 static void take_lease(struct life_now *l, unsigned server)
 {
@@ -363,6 +381,9 @@ static void break_something(struct life_now *l, unsigned server)
     unsigned what = (unsigned)dream_below(d, l->loads ? 11 : 9);
     if (l->local[server] && (what == 4 || what == 5)) /* neither cut off nor moved */
         what = 2;
+    if (l->says_password && dream_below(d, 4) == 0)
+        what = 11;
+    l->at[server].refused_at = NEVER;
     switch (what) {
     case 0:
     case 1: {
@@ -400,6 +421,11 @@ static void break_something(struct life_now *l, unsigned server)
     case 9:
     case 10:
         take_lease(l, server);
+        break;
+    case 11:
+        net_change_password(l->net, server, true);
+        l->refuses = true;
+        after(l, dream_below(d, 2) ? outage(l) : dream_between(d, 0, 2 * MS(REFUSED_MS)), know_password, server);
         break;
     }
     watch(l);
@@ -439,6 +465,8 @@ static void list_in_force(struct life_now *l, const char *list, unsigned which)
             w->listed_since = w->back = dream_now(l->dream);
             w->run = w->longest_run = 0;
             w->accepted = 0;
+            w->refused = false;
+            w->refused_at = NEVER;
             for (unsigned c = 0; c < CALLERS_MAX; c++)
                 l->slow[c][i] = 0;
         }
@@ -582,9 +610,9 @@ static bool crowded(const struct life_now *l, unsigned server, bool few_calls)
 /* A count that creates asks a classic server up to three questions, each of which may need a dial and a proof of its own. */
 static bool creates_too_slowly(struct life_now *l, unsigned server, unsigned key)
 {
-    enum { ROUND_TRIPS = 12 };
+    int round_trips = l->says_password ? 15 : 12;
 
-    return oracle_is_counter(key) && ask_servers(l).classic[server] && net_round_trip(l->net, server) * ROUND_TRIPS > MS(l->timeout_ms);
+    return oracle_is_counter(key) && ask_servers(l).classic[server] && net_round_trip(l->net, server) * round_trips > MS(l->timeout_ms);
 }
 
 static nstime settling(const struct life_now *l);
@@ -621,7 +649,8 @@ static nstime settling(const struct life_now *l)
 {
     nstime names = (l->moves ? MS(1100) + MS(l->timeout_ms) : 0) + (l->slow_names ? MS(100) : 0) + (l->hung_names ? MS(3000) : 0);
     nstime replay = 2 * MS(l->timeout_ms); /* a flush, and deletes */
-    return MS(l->heal_max_ms) + 2 * MS(l->timeout_ms) + MS(100) + replay + names;
+    nstime refused = l->refuses ? MS(REFUSED_MS) + MS(REFUSED_MS) / 2 : 0;
+    return MS(l->heal_max_ms) + 2 * MS(l->timeout_ms) + MS(100) + replay + names + refused;
 }
 
 /* By when a lost write is made up for in a world that is well: by a trial that begins at once, unless deletes were refused
@@ -629,8 +658,8 @@ static nstime settling(const struct life_now *l)
  * one that shows that the server goes on, and one when zombie_ms are over. */
 static nstime making_up(const struct life_now *l)
 {
-    enum { REFUSED_MS = 1000, LINGERING_MS = 10 * 1000 };
-    nstime once = 2 * settling(l) + MS(REFUSED_MS);
+    enum { REFUSED_DELETE_MS = 1000, LINGERING_MS = 10 * 1000 };
+    nstime once = 2 * settling(l) + MS(REFUSED_DELETE_MS);
     nstime lines = l->changes ? 2 * MS(LINGERING_MS) : MS(LINGERING_MS); /* one that is silenced just after its server has joined is waited for from the next trial on */
     return l->zombie_ms > 0 ? once + lines + 2 * settling(l) + MS(l->zombie_ms) : once;
 }
@@ -1297,14 +1326,14 @@ static bool is_calm(void *arg)
  * may have to connect. One that was not woken for its turn waits for its patience to end, which is more than that. */
 static void check_quick(struct caller *c, const struct span *s)
 {
-    enum { ROUND_TRIPS = 10 };
     struct life_now *l = c->life;
+    unsigned         round_trips = l->says_password ? 12 : 10;
     unsigned         server = server_of_reply(l, &c->reply);
     nstime           took = dream_now(l->dream) - s->began;
 
     if (server == l->servers || was_away(l, s) || l->callers > (unsigned)l->connections_max)
         return;
-    if (took > ROUND_TRIPS * net_round_trip(l->net, server))
+    if (took > round_trips * net_round_trip(l->net, server))
         dream_fail(l->dream, "the world is well, a round trip to server %u takes %.3f ms, and a call took %.3f", server, (double)net_round_trip(l->net, server) / 1e6,
                    (double)took / 1e6);
 }
@@ -1456,6 +1485,26 @@ static void check_fall(struct life_now *l, unsigned server)
     w->said = 0;
 }
 
+/* A server refuses our password: once the application has been told so, nobody dials it to say that again, for a while. */
+static void check_not_hammered(unsigned server, nstime dialed, void *context)
+{
+    struct life_now *l = context;
+    nstime           at = l->at[server].refused_at;
+
+    if (at != NEVER && !l->stalled && l->at[server].listed && dialed > at && dialed < at + MS(REFUSED_MS))
+        dream_fail(l->dream, "server %u, which refused our password, has heard it again after %.3f s", server, (double)(dialed - at) / 1e9);
+}
+
+static void note_refusal(struct life_now *l, unsigned server)
+{
+    struct watched *w = &l->at[server];
+
+    if (w->refused)
+        dream_fail(l->dream, "it is told twice that server %u refuses the password", server);
+    w->refused = true;
+    w->refused_at = net_refuses(l->net, server) ? dream_now(l->dream) : NEVER;
+}
+
 static void on_event(const mend_event *e, void *context)
 {
     struct life_now *l = context;
@@ -1466,12 +1515,16 @@ static void on_event(const mend_event *e, void *context)
     if (e->type == MEND_EVENT_BACK) {
         w->back = dream_now(l->dream);
         w->run = w->longest_run = 0;
+        w->refused = false;
+        w->refused_at = NEVER;
+    } else if (e->type == MEND_EVENT_AUTH_REFUSED) {
+        note_refusal(l, server);
     } else if (e->type == MEND_EVENT_DOWN && sscanf(e->server->why, "%u calls in a row", &w->said) == 1) {
         w->said_back = w->back;
         after(l, (OWN_TIMES + 1) * MS(l->timeout_ms), check_fall, server);
     }
     static const char *const became[] = {[MEND_EVENT_DOWN] = "is down", [MEND_EVENT_BACK] = "is back", [MEND_EVENT_JOURNAL_OVERFLOW] = "had lost too many writes",
-                                         [MEND_EVENT_ALL_DOWN] = "is down, as all are"};
+                                         [MEND_EVENT_ALL_DOWN] = "is down, as all are", [MEND_EVENT_AUTH_REFUSED] = "refuses the password"};
     dream_note(l->dream, "mend: %s %s%s%s", e->server->name, became[e->type], e->server->why[0] ? ": " : "", e->server->why);
 }
 
@@ -1488,7 +1541,8 @@ static bool open_client(struct life_now *l)
                                      .on_event_context = l, .allocator = {allocate, reallocate, release, l},
                                      .distribution = l->distribution, .zombie_ms = l->zombie_ms, .resolve_s = l->resolve_s,
                                      .journal_keys_max = l->journal_keys_max, .journal_bytes_max = l->journal_bytes_max, .on_journal_overflow = l->on_overflow,
-                                     .gutter = l->gutters ? gutter : NULL, .gutter_ttl_s = l->gutter_ttl_s);
+                                     .gutter = l->gutters ? gutter : NULL, .gutter_ttl_s = l->gutter_ttl_s,
+                                     .username = l->says_password ? NET_USER : NULL, .password = l->says_password ? NET_PASSWORD : NULL);
     dream_note(l->dream, "open: %s, gutter: %s, timeout %d ms, at most %d connections", list, gutter, l->timeout_ms, l->connections_max);
     mend_status status = client_open(&config, net_world(l->net), &l->client, &r);
     if (status)
@@ -1593,6 +1647,7 @@ void life_run(uint64_t seed, FILE *story, struct life_report *report)
     *report = (struct life_report){.calls = 0};
     draw(&l);
     net_on_round(l.net, watch_healer, &l);
+    net_on_refusal(l.net, check_not_hammered, &l);
     dream_on_stall(l.dream, MS(150), stall, &l);
     dream_stalls(l.dream, l.stalls ? 2 : 0);
     dream_thread(l.dream, life_main, &l);

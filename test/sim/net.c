@@ -43,11 +43,13 @@ struct line {
     struct server   *server;
     int              fd;
     enum line_state  state;
+    nstime           dialed;
     nstime           settled; /* when the dial ends; NEVER: it hangs */
     struct place     place; /* that was dialed */
     struct pipe      up, down;
     bool             closed; /* by us */
     bool             gone;   /* by the server */
+    bool             known;  /* to the server, by its password */
     char            *heard;  /* by the server, and not yet a whole request */
     size_t           heard_count, heard_room;
 };
@@ -57,6 +59,7 @@ struct server {
     unsigned          index;
     char              name[NAME_BYTES];
     bool              running, stopped, cut, only_trials, named, is_unix;
+    bool              wants_password, password_changed;
     struct place      place;
     struct place      list[LIST_MAX]; /* what its name is found to be */
     unsigned          listed, list_most;
@@ -87,6 +90,8 @@ struct net {
     struct word_wait *waits;
     void (*executed)(unsigned, const struct toy_ask *, void *);
     void            *context;
+    void (*refused)(unsigned, nstime, void *);
+    void            *refused_context;
     void (*rested)(void *);
     void            *rested_context;
     _Atomic uint32_t words[2];
@@ -277,12 +282,10 @@ static void say_later(struct line *l, const char *bytes, size_t n, nstime wait)
 }
 
 /* An answer on its way, and what the server's faults make of it. Returns whether the server goes on with this connection. */
-static bool answer(struct line *l, struct toy_ask *ask)
+static bool answer(struct line *l, const char *bytes, size_t length)
 {
     struct net              *n = l->net;
     const struct net_faults *f = &l->server->faults;
-    const char              *bytes = ask->answer;
-    size_t                   length = ask->length;
     size_t                   cut = dream_below(n->dream, length);
 
     if (strikes(n, f->silent, FAULT_SILENT)) { /* for good: TCP loses no answer and delivers the next */
@@ -359,6 +362,28 @@ static void lie(struct line *l, struct toy_ask *ask)
     ask->said_opaque = strikes(n, f->wrong_opaque, FAULT_WRONG_OPAQUE) ? "4294967295" : NULL;
 }
 
+/* As memcached -Y: before anything else a classic set, of any key, whose value is user and password. */
+static const char *checked(struct line *l, const struct toy_ask *ask)
+{
+    static const char expected[] = NET_USER " " NET_PASSWORD;
+    struct server    *s = l->server;
+
+    if (!toy_is(ask, "set"))
+        return "CLIENT_ERROR unauthenticated\r\n";
+    l->known = !s->password_changed && ask->body_length == strlen(expected) && memcmp(ask->body, expected, ask->body_length) == 0;
+    if (l->known)
+        return "STORED\r\n";
+    if (l->net->refused)
+        l->net->refused(s->index, l->dialed, l->net->refused_context);
+    return "CLIENT_ERROR authentication failure\r\n";
+}
+
+/* What every connection asks first. */
+static bool is_greeting(const struct toy_ask *ask)
+{
+    return strcmp(ask->key, "mend:trial") == 0 || strcmp(ask->key, "mend:auth") == 0;
+}
+
 static bool serve_one(struct line *l)
 {
     static struct toy_ask ask; /* large, and used by one at a time */
@@ -371,7 +396,7 @@ static bool serve_one(struct line *l)
         hang_up(l, false);
         return false;
     }
-    if (s->only_trials && strcmp(ask.key, "mend:trial") != 0) {
+    if (s->only_trials && !is_greeting(&ask)) {
         hang_up(l, false);
         return false;
     }
@@ -379,13 +404,16 @@ static bool serve_one(struct line *l)
     bool goes_on = true;
     if (strikes(l->net, s->faults.server_error, FAULT_SERVER_ERROR)) /* before it has done anything */
         say(l, "SERVER_ERROR out of memory\r\n", 28, 0);
-    else {
+    else if (s->wants_password && !l->known) {
+        const char *verdict = checked(l, &ask);
+        goes_on = answer(l, verdict, strlen(verdict));
+    } else {
         toy_time(s->memory, dream_now(l->net->dream) / MS(1000));
         toy_answer(&ask, s->dialect);
-        s->executed += strcmp(ask.key, "mend:trial") != 0;
+        s->executed += !is_greeting(&ask);
         if (l->net->executed)
             l->net->executed(s->index, &ask, l->net->context);
-        goes_on = answer(l, &ask);
+        goes_on = answer(l, ask.answer, ask.length);
     }
     memmove(l->heard, l->heard + took, l->heard_count - took);
     l->heard_count -= took;
@@ -586,7 +614,7 @@ void net_start(struct net *n, unsigned server)
 static bool asks_trial(const struct line *l)
 {
     const struct segment *s = l->up.first;
-    return s && (memmem(s->bytes, s->length, "mend:trial", 10) || memmem(s->bytes, s->length, "bWVuZDp0cmlhbA==", 16));
+    return s && (memmem(s->bytes, s->length, "mend:trial", 10) || memmem(s->bytes, s->length, "mend:auth", 9) || memmem(s->bytes, s->length, "bWVuZDp0cmlhbA==", 16));
 }
 
 /* Worker threads run in any order: that one's which has a connection that we have given up, or whose callers have gone, may be
@@ -660,15 +688,46 @@ void net_only_trials(struct net *n, unsigned server, bool only)
     s->only_trials = only;
 }
 
-bool net_well(const struct net *n, unsigned server)
+void net_wants_password(struct net *n, unsigned server)
 {
-    const struct server    *s = &n->servers[server];
+    n->servers[server].wants_password = true;
+}
+
+/* Who is connected stays so, unless it took a restart. */
+void net_change_password(struct net *n, unsigned server, bool changed)
+{
+    struct server *s = &n->servers[server];
+
+    if (changed == s->password_changed || !s->wants_password)
+        return;
+    dream_note(n->dream, "the password of server %u is %s", server, changed ? "changed" : "as it was");
+    s->password_changed = changed;
+    if (!changed)
+        return;
+    net_count(n, FAULT_PASSWORD);
+    if (dream_below(n->dream, 2))
+        each_line(n, s, reset_line);
+}
+
+/* But for its password. */
+static bool is_well(const struct server *s)
+{
     static const struct net_faults none;
     struct net_faults       f = s->faults;
 
     f.short_recv = f.short_send = 0; /* these cost no answer, and no time */
     f.late_by = 0;
     return s->running && !s->stopped && !s->cut && !s->only_trials && memcmp(&f, &none, sizeof f) == 0;
+}
+
+bool net_well(const struct net *n, unsigned server)
+{
+    return is_well(&n->servers[server]) && !n->servers[server].password_changed;
+}
+
+bool net_refuses(const struct net *n, unsigned server)
+{
+    return is_well(&n->servers[server]) && n->servers[server].password_changed;
 }
 
 bool net_gone(const struct net *n, unsigned server)
@@ -690,6 +749,7 @@ void net_calm(struct net *n)
             list_anew(&n->servers[i], false);
         net_cut(n, i, false);
         net_only_trials(n, i, false);
+        net_change_password(n, i, false);
         if (!n->servers[i].running)
             net_start(n, i);
         net_stop(n, i, false);
@@ -817,6 +877,7 @@ static int io_dial(struct io *io, struct io_sock *s, const struct io_address *to
     l->net = n;
     l->server = server;
     l->place = server->is_unix ? server->place : place; /* a path leads to whoever is there */
+    l->dialed = dream_now(n->dream);
     l->settled = NEVER;
     l->up.fin = l->up.rst = l->down.fin = l->down.rst = NEVER;
     l->fd = n->line_count + 3;
@@ -1305,6 +1366,12 @@ void net_on_execute(struct net *n, void (*executed)(unsigned, const struct toy_a
 {
     n->executed = executed;
     n->context = context;
+}
+
+void net_on_refusal(struct net *n, void (*refused)(unsigned, nstime, void *), void *context)
+{
+    n->refused = refused;
+    n->refused_context = context;
 }
 
 void net_on_round(struct net *n, void (*rested)(void *), void *context)

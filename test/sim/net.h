@@ -18,6 +18,10 @@
 
 enum { NET_SERVERS_MAX = 4 };
 
+/* What those servers want that want a password. */
+#define NET_USER "user"
+#define NET_PASSWORD "password"
+
 /* Of a thousand answers (or of dials, sends, receives, lookups: as named), how many go wrong so. */
 struct net_faults {
     unsigned silent, cut, cut_and_close, cut_and_reset, half_close, trickle, late, garbage, wrong_key, wrong_opaque, twice, blurt, server_error;
@@ -55,6 +59,9 @@ void net_start(struct net *n, unsigned server);
 void net_stop(struct net *n, unsigned server, bool stopped); /* SIGSTOP, SIGCONT */
 void net_straggle(struct net *n, nstime most); /* ...after which what nobody waits for any more may be done so much later */
 void net_only_trials(struct net *n, unsigned server, bool only); /* it answers trials, and hangs up on who asks for anything else */
+void net_wants_password(struct net *n, unsigned server); /* first on every connection, as memcached -Y */
+void net_change_password(struct net *n, unsigned server, bool changed); /* it is another than the client's */
+bool net_refuses(const struct net *n, unsigned server); /* the password, and is well but for that */
 void net_cut(struct net *n, unsigned server, bool cut);      /* packets are lost, and what was sent arrives after the cut ends */
 bool net_well(const struct net *n, unsigned server);         /* it runs, is reachable, and has no fault that could touch a call */
 
@@ -70,6 +77,9 @@ const uint64_t *net_counted(const struct net *n);
 
 /* Told of every request that a server has executed. */
 void net_on_execute(struct net *n, void (*executed)(unsigned server, const struct toy_ask *ask, void *context), void *context);
+
+/* Told of every password that a server has refused, and when the connection was dialed that said it. */
+void net_on_refusal(struct net *n, void (*refused)(unsigned server, nstime dialed, void *context), void *context);
 
 /* Told whenever the healer has done what it could, and waits. */
 void net_on_round(struct net *n, void (*rested)(void *context), void *context);
