@@ -299,7 +299,7 @@ static mend_client *open_client(const struct cli *cli, const mend_config *wanted
         config.tls = NULL;
     mend_status status = mend_open(&config, &client, &r);
     if (status < 0)
-        fail(cli_exit_of(status), "%s: %s", cli->servers_from, r.error);
+        fail(cli_exit_of(status), "%s: %s", strncmp(r.error, "servers", 7) == 0 ? cli->servers_from : "the configuration", r.error);
     mend_reply_free(&r);
     return client;
 }

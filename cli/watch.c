@@ -4,6 +4,7 @@
  * the states are looked at more often. Outages are told by the client's events, the rest by
  * mend_servers.
  */
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -158,12 +159,19 @@ static void *ask_all(void *watch)
     return NULL;
 }
 
+/* Of a pipe: a line would tell, too, but may be long in coming. */
+static bool nobody_reads(void)
+{
+    struct pollfd p = {.fd = STDOUT_FILENO};
+    return poll(&p, 1, 0) > 0 && p.revents & POLLERR;
+}
+
 static bool more(struct watch *w)
 {
     pthread_mutex_lock(&w->printing);
     bool left = w->left;
     pthread_mutex_unlock(&w->printing);
-    return left && !interrupted() && !ferror(stdout);
+    return left && !interrupted() && !ferror(stdout) && !nobody_reads();
 }
 
 int run_watch(struct cli *cli, int argc, char **argv)

@@ -475,6 +475,8 @@ def test_a_closed_pipe_is_silent():
     r = shell('mend keys | head -n 2; echo ${PIPESTATUS[0]}', both)
     assert r.err == b'' and r.out.count(b'k') == 2, r
     assert r.out.endswith(b'\n141\n'), r
+    r = shell('mend watch | head -n 1', a.name)  # ends though no second line comes
+    assert r.err == b'' and r.out.count(b'\n') == 1, r
 
 
 def everything():
