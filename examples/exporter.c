@@ -3,8 +3,6 @@
  *     cc exporter.c -o exporter $(pkg-config --cflags --libs mend)
  *     ./exporter SERVERS [PORT]    http://127.0.0.1:PORT/metrics; port 9150, or 0 for any that is free
  *
- *     cc exporter.c -o exporter $(pkg-config --cflags --libs mend)
- *
  * An application serves the page of the client that it has, from the HTTP server that it has. This one has
  * no other work to count, so it pings its servers before each page.
  */
