@@ -737,6 +737,7 @@ static void *opens_slowly(void *nothing)
     dawdles = true;
     must_be(MEND_OK, mend_open(&wanted, &c, &r), &r);
     mend_close(c);
+    mend_reply_free(&r);
     return nothing;
 }
 

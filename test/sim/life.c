@@ -36,6 +36,7 @@ struct watched { /* a server, as the oracle of times sees it */
     nstime   listed_since;     /* ...since then */
     bool     classic;          /* it was taken for a classic one at some time: there are no leases then */
     uint64_t accepted;         /* so many overflows of its journal were accepted... */
+    nstime   torn_since;       /* that there were more was seen then first; 0: there are not */
     nstime   accepted_at;      /* ...as it was last then */
     mend_calls told; /* what calls for keys said of it, as its statistics should */
     bool     refused;          /* the application was told that it refuses the password, and not yet that it is back... */
@@ -585,6 +586,10 @@ static struct span begin(struct caller *c)
     l->calls++;
     memcpy(s.state, told.state, sizeof s.state);
     memcpy(s.overflows, told.overflows, sizeof s.overflows);
+    for (unsigned i = 0; i < l->servers; i++) {
+        struct watched *w = &l->at[i];
+        w->torn_since = told.overflows[i] <= w->accepted ? 0 : w->torn_since ? w->torn_since : s.began;
+    }
     memcpy(s.home, l->home, sizeof s.home);
     for (unsigned i = 0; i < l->servers; i++)
         s.executed[i] = net_executed(l->net, i);
@@ -1171,7 +1176,9 @@ static void fetch_said(struct caller *c, unsigned key, const mend_reply *r, cons
     dream_note(l->dream, "caller %u: %s of key %u: %s, source %d%s%s", c->number, what, key, mend_status_name(r->status), r->source, r->error[0] ? ": " : "", r->error);
     if ((r->status == MEND_E_ARGUMENT && !(l->binary && key % 4 == 3)) || (r->status == MEND_E_MEMORY && !l->memory_fails))
         dream_fail(l->dream, "%s of key %u: %s", what, key, r->error);
-    if (r->source == MEND_SOURCE_CACHE || r->source == MEND_SOURCE_STALE)
+    unsigned server = server_of_reply(l, r);
+    bool     cached = r->source == MEND_SOURCE_CACHE || r->source == MEND_SOURCE_STALE;
+    if (cached && server < l->servers && s->began > l->at[server].torn_since + loads_most(l->loads, MANY_MAX)) /* else it may have been read before that, for another thread */
         check_refused(l, r, s, what);
     if (!is_stub(l, r))
         fetch_ended(&c->fetcher, key, r, fresh_since(l, key, r));
